@@ -1,0 +1,1 @@
+"""The clock: plays a program and leaves a trace."""

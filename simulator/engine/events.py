@@ -1,0 +1,117 @@
+"""The reference engine: a program played by SimPy processes, one for each lane."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import networkx as nx
+import numpy as np
+import simpy
+
+from simulator.engine.trace import Trace
+from simulator.errors import DeadlockError
+from simulator.program.tasks import NONE
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from simulator.program.tasks import Program
+
+NAMED_WAITS = 8
+"""Waiting tasks that a deadlock's message lists."""
+
+
+def play_events(program: Program) -> Trace:
+    """Return the trace of ``program``.
+
+    A task starts when its lane has played the task before it and all its predecessors have
+    ended. Events at the same time are handled in the order in which they were scheduled; no
+    start or end depends on that order.
+
+    Raises
+    ------
+    DeadlockError
+        If tasks wait for one another; the message names the tasks at which lanes stand and what
+        they wait for.
+    """
+    player = _Player(program)
+    player.environment.run()
+    if player.unplayed:
+        raise DeadlockError(_deadlock_message(program, player))
+    return Trace(program, np.array(player.start), np.array(player.end))
+
+
+class _Player:
+    """The clock, and what has ended so far."""
+
+    def __init__(self, program: Program) -> None:
+        self.environment = simpy.Environment()
+        count = len(program)
+        self.start = [0.0] * count
+        self.end = [0.0] * count
+        self.unplayed = count
+        self.standing: dict[int, int] = {}
+        """Lane -> task at which it stands."""
+        self._ended = [False] * count
+        self._waiting: dict[int, simpy.Event] = {}
+        self._offsets = program.predecessor_offsets.tolist()
+        self._predecessors = program.predecessors.tolist()
+        self._durations = program.duration.tolist()
+        keys = program.lane_key()
+        order = np.argsort(keys, kind="stable")
+        boundaries = np.flatnonzero(np.diff(keys[order])) + 1
+        for tasks in np.split(order, boundaries):
+            if len(tasks):
+                self.environment.process(self._lane(int(keys[tasks[0]]), tasks.tolist()))
+
+    def _lane(self, key: int, tasks: list[int]) -> Generator[simpy.Event, None, None]:
+        """Play the tasks of one lane in order."""
+        environment = self.environment
+        for task in tasks:
+            self.standing[key] = task
+            for before in self._predecessors[self._offsets[task] : self._offsets[task + 1]]:
+                if not self._ended[before]:
+                    yield self._end_of(before)
+            self.start[task] = environment.now
+            if self._durations[task] > 0:
+                yield environment.timeout(self._durations[task])
+            self._finish(task)
+        del self.standing[key]
+
+    def _end_of(self, task: int) -> simpy.Event:
+        """Return the event of a task's end; made only where somebody waits for it."""
+        if task not in self._waiting:
+            self._waiting[task] = self.environment.event()
+        return self._waiting[task]
+
+    def _finish(self, task: int) -> None:
+        self.end[task] = self.environment.now
+        self._ended[task] = True
+        self.unplayed -= 1
+        if task in self._waiting:
+            self._waiting.pop(task).succeed()
+
+
+def _deadlock_message(program: Program, player: _Player) -> str:
+    """Return who waits for whom, the circle first if there is one."""
+    waits = nx.DiGraph()
+    before = program.lane_predecessor()
+    heads = list(player.standing.values())
+    for task in range(len(program)):
+        if not player._ended[task]:  # noqa: SLF001 - the player's own module
+            waits.add_edges_from(
+                (task, int(other))
+                for other in (*program.predecessors_of(task), before[task])
+                if other != NONE and not player._ended[other]  # noqa: SLF001
+            )
+    try:
+        circle = [edge[0] for edge in nx.find_cycle(waits, heads)]
+    except nx.NetworkXNoCycle:
+        circle = heads
+    named = [program.label(task) for task in circle[:NAMED_WAITS]]
+    more = len(circle) - len(named)
+    listed = " <- ".join(named) + (f" <- … ({more} more)" if more > 0 else "")
+    return (
+        f"deadlock: {player.unplayed} of {len(program)} tasks never start; "
+        f"waiting in a circle: {listed}"
+    )

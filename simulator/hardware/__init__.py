@@ -1,0 +1,1 @@
+"""Profiles and prices: accelerators, nodes, fabrics, software; seconds of an operator or collective."""

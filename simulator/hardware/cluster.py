@@ -1,0 +1,25 @@
+"""A cluster: nodes of one kind joined by a fabric."""
+
+from __future__ import annotations
+
+from simulator.fields import Count, Text, record
+from simulator.hardware.accelerator import Accelerator
+from simulator.hardware.fabric import Fabric
+from simulator.hardware.node import Node
+
+
+@record
+class Cluster:
+    """A cluster profile (``hardware_profiles/clusters/*.yaml``) with its parts resolved."""
+
+    name: Text
+    accelerator: Accelerator
+    node: Node
+    fabric: Fabric
+    largest: Count
+    """Most accelerators that the fabric joins."""
+
+    @property
+    def nic_bandwidth(self) -> float:
+        """Network line rate of one accelerator [B/s]: its share of the node's interfaces."""
+        return self.fabric.nic * self.node.nics / self.node.accelerators

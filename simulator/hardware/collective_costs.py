@@ -1,0 +1,303 @@
+"""Seconds of a collective or a transfer, from where its ranks sit and how many bytes they move.
+
+    GroupSpan ── one node ──> scale-up two-line time
+              └─ more nodes ─> network two-line time, bounded by the wire and by the node's inside
+
+Sizes follow nccl-tests (`simulator.operators.Communication`). Every time is that of the group
+alone, apart from ``span.contention``; ranks are taken to arrive together.
+
+References
+----------
+NVIDIA/nccl-tests, doc/PERFORMANCE.md: bus bandwidth. NVIDIA/nccl, src/graph/tuning.cc: protocols,
+hops, algorithms. Austin et al., How to Scale Your Model, "Sharding": collectives on a torus.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil, log, log2
+from typing import TYPE_CHECKING, Final
+
+from simulator.errors import SimulatorError
+from simulator.hardware.collectives import Algorithm, TwoLine
+from simulator.hardware.node import Node, ScaleUp
+from simulator.operators import Collective
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from simulator.hardware.cluster import Cluster
+    from simulator.hardware.collectives import GroupSpan
+
+MEASURED_RANKS: Final = 8
+"""Latencies inside a node were fitted on groups up to this size."""
+
+WRAPPED_EXTENT: Final = 4
+"""Fewest chips along a torus axis that are closed to a ring (the edge of a TPU v5p cube)."""
+
+
+def collective_time(kind: Collective, n_bytes: float, span: GroupSpan, cluster: Cluster) -> float:
+    """Return the time [s] of one collective of ``n_bytes`` over the group at ``span``.
+
+    A group that leaves its node is never faster than the same group inside one, and a group of
+    one rank costs nothing.
+
+    Parameters
+    ----------
+    kind
+        The collective; a send_recv is `send_recv_time`.
+    n_bytes
+        Message size [B] as nccl-tests counts it: the buffer of one rank for all_reduce, broadcast
+        and send_recv; the full (gathered or scattered) buffer for the others.
+    span
+        Where the ranks sit.
+    cluster
+        Node and fabric whose links and fitted latencies apply.
+
+    Raises
+    ------
+    SimulatorError
+        If the node or the fabric has no usable parameters for ``kind``.
+
+    Notes
+    -----
+    Neglected: late arrival of ranks, kernels that compute meanwhile, start-up of communicators,
+    and other jobs. Uneven groups are priced as if each node held the fewest members.
+    """
+    if span.ranks <= 1:
+        return 0.0
+    if kind is Collective.SEND_RECV:
+        return send_recv_time(n_bytes, span, cluster)
+    if span.nodes == 1:
+        return _scale_up_time(kind, n_bytes, span.ranks, cluster.node)
+    across = _network_time(kind, n_bytes, span, cluster)
+    if span.ranks > cluster.node.accelerators:
+        return across
+    return max(across, _scale_up_time(kind, n_bytes, span.ranks, cluster.node))
+
+
+def send_recv_time(n_bytes: float, span: GroupSpan, cluster: Cluster) -> float:
+    """Return the time [s] for one rank to send ``n_bytes`` to another of the group at ``span``.
+
+    Between nodes the sender has one accelerator's share of its node's interfaces, even where a
+    lone sender could borrow more.
+    """
+    if span.ranks <= 1:
+        return 0.0
+    inside = cluster.node.pair_latency + n_bytes / cluster.node.pair_bandwidth
+    if span.nodes == 1:
+        return inside
+    across = cluster.fabric.pair_latency + span.latency + n_bytes / _wire_bandwidth(span, cluster)
+    return max(across, inside)
+
+
+def bus_factor(kind: Collective, ranks: int) -> float:
+    """Return bytes that each rank puts on its link over message bytes, for the best ring.
+
+    2(n-1)/n for all_reduce; (n-1)/n for all_gather, reduce_scatter and all_to_all; 1 otherwise.
+    """
+    if ranks <= 1:
+        return 0.0
+    if kind in (Collective.BROADCAST, Collective.SEND_RECV):
+        return 1.0
+    passes = 2 if kind is Collective.ALL_REDUCE else 1
+    return passes * (ranks - 1) / ranks
+
+
+def bus_bandwidth(kind: Collective, n_bytes: float, span: GroupSpan, cluster: Cluster) -> float:
+    """Return the bus bandwidth [B/s] that nccl-tests would print for this collective.
+
+    In-switch reduction and a tree between two nodes can take it above the line rate.
+
+    Raises
+    ------
+    SimulatorError
+        If the group has one rank, or as `collective_time`.
+    """
+    if span.ranks <= 1:
+        raise SimulatorError("a group of one rank moves no bytes: it has no bus bandwidth")
+    return bus_factor(kind, span.ranks) * n_bytes / collective_time(kind, n_bytes, span, cluster)
+
+
+# Inside a node
+
+
+def _scale_up_time(kind: Collective, n_bytes: float, ranks: int, node: Node) -> float:
+    line = node.collectives.line(kind, node.name)
+    latency = _Latency(line, _scale_up_hops(kind, ranks, node))
+    volume = bus_factor(kind, ranks) * n_bytes
+    return latency.time(volume / _scale_up_bandwidth(kind, ranks, node))
+
+
+def _scale_up_hops(kind: Collective, ranks: int, node: Node) -> float:
+    """Return the hops inside a node: to the far side of a torus, else around a ring."""
+    if node.scale_up is ScaleUp.TORUS:
+        axes, extent = _torus_shape(ranks, node)
+        return axes * extent / 2
+    if kind is Collective.ALL_REDUCE and ranks > MEASURED_RANKS:
+        # Larger NVLink domains reduce in trees over trays: one hop more for each doubling.
+        return MEASURED_RANKS - 1 + log2(ranks / MEASURED_RANKS)
+    return ranks - 1
+
+
+def _scale_up_bandwidth(kind: Collective, ranks: int, node: Node) -> float:
+    """Return the asymptotic bus bandwidth [B/s] of a group of ``ranks`` inside a node."""
+    table = node.collectives.line(kind, node.name).bus_bandwidth
+    if node.scale_up is ScaleUp.TORUS:
+        _refuse(table, f"{node.name}: {kind}: bus_bandwidth", "the links of a torus bound it")
+        return _torus_bandwidth(kind, ranks, node)
+    if not table:
+        raise SimulatorError(f"{node.name}: {kind} needs bus_bandwidth by group size")
+    narrowest = min(table)
+    if node.scale_up is ScaleUp.MESH and ranks < narrowest:
+        return table[narrowest] * (ranks - 1) / (narrowest - 1)
+    return _interpolated(table, ranks)
+
+
+def _interpolated(table: Mapping[int, float], ranks: int) -> float:
+    """Return the bandwidth at ``ranks``: 1/B linear in log2 of the size, clamped at the ends."""
+    sizes = sorted(table)
+    for lower, upper in pairwise(sizes):
+        if lower <= ranks <= upper:
+            share = log2(ranks / lower) / log2(upper / lower)
+            return 1 / ((1 - share) / table[lower] + share / table[upper])
+    return table[sizes[0] if ranks < sizes[0] else sizes[-1]]
+
+
+def _torus_shape(ranks: int, node: Node) -> tuple[int, float]:
+    """Return the axes that a group of ``ranks`` chips fills, the fewest, and its extent in each.
+
+    A profile states the realised rate of one link and the line rate of all: the whole part of
+    their ratio is the number of links, two for each axis.
+    """
+    axes = max(1, int(node.bandwidth / node.pair_bandwidth) // 2)
+    side = node.accelerators ** (1 / axes)
+    filled = min(axes, max(1, ceil(log(ranks) / log(side) - 1e-9))) if side > 1 else 1
+    return filled, ranks ** (1 / filled)
+
+
+def _torus_bandwidth(kind: Collective, ranks: int, node: Node) -> float:
+    """Return the bus bandwidth [B/s] of neighbour rings along the axes that the group fills.
+
+    Rings run both ways where the axis is closed. All-to-all is bound by the bisection: an average
+    chunk crosses a quarter of the extent, so that S bytes take ``extent S / 8`` over a link's rate.
+    """
+    axes, extent = _torus_shape(ranks, node)
+    ways = 2 if extent >= WRAPPED_EXTENT else 1
+    injection = axes * ways * node.pair_bandwidth
+    if kind is not Collective.ALL_TO_ALL:
+        return injection
+    return min(injection, 4 * ways / extent * node.pair_bandwidth * (ranks - 1) / ranks)
+
+
+# Between nodes
+
+
+def _network_time(kind: Collective, n_bytes: float, span: GroupSpan, cluster: Cluster) -> float:
+    line = cluster.fabric.collectives.line(kind, cluster.fabric.name)
+    algorithm = _algorithm(kind, line, cluster)
+    moving = max(
+        _wire_volume(kind, n_bytes, span, algorithm) / _wire_bandwidth(span, cluster),
+        _inside_time(kind, n_bytes, span, cluster.node, algorithm),
+    )
+    inside = cluster.node.collectives.line(kind, cluster.node.name)
+    latency = _Latency(line, *_network_hops(kind, span, cluster.node, algorithm), inside)
+    traversals = 2 if kind is Collective.ALL_REDUCE else 1
+    return latency.time(moving) + traversals * span.latency
+
+
+def _algorithm(kind: Collective, line: TwoLine, cluster: Cluster) -> Algorithm:
+    where = f"{cluster.fabric.name}: {kind}"
+    _refuse(line.bus_bandwidth, f"{where}: bus_bandwidth", "interfaces and tiers bound it")
+    possible = _ALGORITHMS.get(kind, _GATHERING)
+    if line.algorithm not in possible:
+        raise SimulatorError(f"{where}: algorithm must be one of: {', '.join(possible)}")
+    return line.algorithm
+
+
+_GATHERING: Final = (Algorithm.RING, Algorithm.TREE_OR_RING)
+_ALGORITHMS: Final[Mapping[Collective, tuple[Algorithm, ...]]] = {
+    Collective.ALL_REDUCE: (Algorithm.TREE, Algorithm.TREE_OR_RING, Algorithm.RING),
+    Collective.ALL_TO_ALL: (Algorithm.PAIRWISE,),
+}
+
+
+def _network_hops(
+    kind: Collective, span: GroupSpan, node: Node, algorithm: Algorithm
+) -> tuple[float, float]:
+    """Return the hops over the network and the hops inside the nodes."""
+    if algorithm is Algorithm.RING and node.scale_up is ScaleUp.TORUS:
+        return span.nodes - 1, _scale_up_hops(kind, span.ranks_per_node, node)
+    if algorithm is Algorithm.RING:
+        return span.nodes - 1, span.ranks - span.nodes
+    # The fitted constant of these already holds the part inside a node.
+    if algorithm is Algorithm.PAIRWISE:
+        return span.nodes - 1, 0
+    return log2(span.nodes), 0
+
+
+def _wire_bandwidth(span: GroupSpan, cluster: Cluster) -> float:
+    """Return the network bandwidth [B/s] of one rank of the group, one direction."""
+    return cluster.nic_bandwidth * cluster.fabric.efficiency / span.contention
+
+
+def _wire_volume(kind: Collective, n_bytes: float, span: GroupSpan, algorithm: Algorithm) -> float:
+    """Return the bytes that one rank's share of the interfaces sends.
+
+    A ring (and a tree over many nodes) passes its bus volume through each node boundary once,
+    shared by the members there. A tree over two nodes exchanges each buffer once instead, which
+    is why its bus bandwidth can be nearly twice the line rate.
+    """
+    if kind is Collective.ALL_TO_ALL:
+        return n_bytes * (span.ranks - span.ranks_per_node) / span.ranks
+    if _exchanges(span, algorithm):
+        return n_bytes / span.ranks_per_node
+    return bus_factor(kind, span.ranks) * n_bytes / span.ranks_per_node
+
+
+def _exchanges(span: GroupSpan, algorithm: Algorithm) -> bool:
+    """Return whether a tree has degenerated to two nodes that swap their buffers."""
+    return algorithm is Algorithm.TREE and span.nodes == 2  # noqa: PLR2004 - a pair
+
+
+def _inside_time(
+    kind: Collective, n_bytes: float, span: GroupSpan, node: Node, algorithm: Algorithm
+) -> float:
+    """Return the time [s] in which the part inside each node moves, overlapped with the wire."""
+    members = span.ranks_per_node
+    if members == 1:
+        return 0.0
+    bandwidth = _scale_up_bandwidth(kind, members, node)
+    if kind is Collective.ALL_TO_ALL:
+        return n_bytes * (members - 1) / span.ranks / bandwidth
+    if _exchanges(span, algorithm):
+        return bus_factor(kind, members) * n_bytes / bandwidth
+    # Where each ring has links of its own, one that leaves by an interface frees one of them.
+    share = (members - 1) / members if node.scale_up is ScaleUp.MESH else 1.0
+    return share * bus_factor(kind, span.ranks) * n_bytes / bandwidth
+
+
+@dataclass(frozen=True, slots=True)
+class _Latency:
+    """A two-line model at a number of hops; hops of another scope bring their own constants."""
+
+    line: TwoLine
+    hops: float
+    inner_hops: float = 0.0
+    inner: TwoLine | None = None
+
+    def time(self, moving: float) -> float:
+        """Return the time [s] of bytes that take ``moving`` seconds at the bus bandwidth."""
+        start = self.line.a0 + self.line.a1 * self.hops
+        steady = self.line.b0 + self.line.b1 * self.hops
+        if self.inner:
+            start += self.inner.a1 * self.inner_hops
+            steady += self.inner.b1 * self.inner_hops
+        return start + min((1 + self.line.low) * moving, steady + moving)
+
+
+def _refuse(value: object, what: str, reason: str) -> None:
+    """Raise if a profile gives a number that no formula would read."""
+    if value is not None:
+        raise SimulatorError(f"{what} would be ignored: {reason}; remove it")

@@ -1,0 +1,114 @@
+"""How the efficiency of an accelerator's kernels depends on shape: what a kernels profile holds.
+
+Rates are shares of the part's achievable rates, so that one profile serves a family of parts;
+times are absolute. `simulator.hardware.operator_costs` turns these records into seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from simulator.fields import (
+    MICROSECONDS,
+    Count,
+    Efficiency,
+    NonNegative,
+    Positive,
+    record,
+)
+from simulator.operators import AttentionKernel, Role
+from simulator.precision import Precision
+
+
+@record
+class Tile:
+    """A block of the output that one multiprocessor computes."""
+
+    m: Count
+    n: Count
+
+
+@record
+class GemmModel:
+    """Tiled matrix products: tiles in waves over the multiprocessors, k split where it pays."""
+
+    tiles: tuple[Tile, ...]
+    """Tile shapes to choose from; the fastest is taken, as the library's heuristics aim to."""
+    split_k: tuple[Count, ...]
+    """In how many parts k may be cut where there are fewer tiles than multiprocessors."""
+    burst_rate: Positive
+    """Rate inside the k loop before power limits, as a share of the achievable rate (capped at
+    the part's peak)."""
+    sustained_rate: dict[Precision, Efficiency]
+    """Rate at which power holds long GEMMs, as a share of the achievable rate, by precision."""
+    tile_overhead: Annotated[NonNegative, MICROSECONDS]
+    """Filling the pipeline and storing the result of one tile [s]."""
+    kernel_overhead: Annotated[NonNegative, MICROSECONDS]
+    """Ramp-up and drain of the kernel [s], without the launch gap."""
+    bandwidth: Efficiency
+    """Bandwidth of a memory-bound GEMM as a share of the achievable memory bandwidth."""
+    role_rate: dict[Role, Efficiency]
+    """Rate of forward, input-gradient and weight-gradient operand layouts, relative."""
+
+
+@record
+class AttentionPass:
+    """One direction of a fused attention kernel."""
+
+    rate: dict[Count, Positive]
+    """Rate inside the loop over the opposite sequence, as a share of the achievable bf16 rate
+    (capped at the part's peak), by head dimension: interpolated between, constant beyond."""
+    block_overhead: Annotated[NonNegative, MICROSECONDS]
+    """Filling the pipeline and storing the result of one block [s]."""
+    imbalance: NonNegative
+    """Share of the longest block's time for which the device waits at the end."""
+    kernel_overhead: Annotated[NonNegative, MICROSECONDS]
+    """Ramp-up, drain and auxiliary kernels [s], without the launch gap."""
+
+
+@record
+class FusedAttention:
+    """A flash-type kernel: scores stay on the chip."""
+
+    block: Count
+    """Positions per block, of queries forward and of keys backward."""
+    sustained_rate: Efficiency
+    """Rate at which power holds long calls, as a share of the achievable bf16 rate."""
+    forward: AttentionPass
+    backward: AttentionPass
+
+
+@record
+class ScorePasses:
+    """Pointwise kernels of an attention implementation that keeps its scores in memory."""
+
+    forward_traffic: NonNegative
+    """Times that the scores' bytes are read or written between the two forward products."""
+    backward_traffic: NonNegative
+    """The same between the four backward products."""
+    forward_kernels: Count
+    backward_kernels: Count
+
+
+@record
+class PointwiseModel:
+    """Kernels that only move memory."""
+
+    kernel_overhead: Annotated[NonNegative, MICROSECONDS]
+    """Ramp-up and drain of one kernel [s], without the launch gap."""
+    bandwidth: Efficiency
+    """Bandwidth of a long kernel as a share of the achievable memory bandwidth."""
+    optimizer_bandwidth: Efficiency
+    """The same for a fused optimizer update over many tensors."""
+
+
+@record
+class KernelModel:
+    """A kernels profile (``hardware_profiles/kernels/*.yaml``), in SI."""
+
+    boost_time: Annotated[NonNegative, MICROSECONDS]
+    """How long [s] a kernel outruns its sustained rate before power holds it back."""
+    gemm: GemmModel
+    fused_attention: dict[AttentionKernel, FusedAttention]
+    score_passes: dict[AttentionKernel, ScorePasses]
+    pointwise: PointwiseModel

@@ -1,0 +1,222 @@
+"""Seconds of device time for one operator: the larger of arithmetic and memory time, by shape.
+
+The model of a kernel is physical and small. A GEMM is cut into tiles that run in waves over the
+multiprocessors; attention is cut into blocks of queries (backward: keys) whose longest one ends
+last; everything else moves bytes. A kernel that draws more power than the part can sustain
+starts at its burst rate and falls to its sustained one. Constants come from the part's
+`KernelModel`; none stands here.
+
+Host launch time is not included: a stack that launches eagerly pays it on its own lane. The
+device-side gap between two queued kernels is.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from simulator.errors import SimulatorError
+from simulator.operators import Attention, Compute, Gemm, OptimizerUpdate, Pointwise
+from simulator.precision import Precision
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from enum import StrEnum
+    from typing import TypeVar
+
+    from simulator.hardware.accelerator import Accelerator
+    from simulator.hardware.kernels import AttentionPass, FusedAttention
+
+    Key = TypeVar("Key", bound=StrEnum)
+    Entry = TypeVar("Entry")
+
+PARTIAL_SUM_BYTES = 8
+"""A split k writes each partial result once and reads it once, in fp32."""
+
+
+def operator_time(operator: Compute, accelerator: Accelerator) -> float:
+    """Return the device time [s] of ``operator`` on ``accelerator``, launch gaps included.
+
+    Raises
+    ------
+    SimulatorError
+        If the part's profile has no rate at the operator's precision or no such attention kernel.
+
+    Notes
+    -----
+    Neglected: what the caches keep from one kernel to the next, and everything that runs beside
+    the operator.
+    """
+    match operator:
+        case Gemm():
+            return gemm_time(operator, accelerator)
+        case Attention():
+            return attention_time(operator, accelerator)
+        case Pointwise():
+            return pointwise_time(operator.n_bytes, operator.kernels, accelerator)
+        case OptimizerUpdate():
+            return optimizer_time(operator, accelerator)
+
+
+def gemm_time(gemm: Gemm, accelerator: Accelerator) -> float:
+    """Return the device time [s] of a GEMM by the fastest tile shape and split of k."""
+    model = accelerator.kernels.gemm
+    achievable = accelerator.achievable(gemm.precision)
+    sustained = _entry(model.sustained_rate, gemm.precision, accelerator, "sustained GEMM rate")
+    role = _entry(model.role_rate, gemm.role, accelerator, "GEMM role")
+    rate = role * min(model.burst_rate * achievable, accelerator.peak(gemm.precision))
+    arithmetic = tiled_time(gemm, rate, accelerator)
+    memory = gemm.n_bytes / (model.bandwidth * accelerator.achievable_memory_bandwidth)
+    burst = max(arithmetic, memory)
+    busy = power_limited(burst, gemm.flops / (sustained * achievable), accelerator)
+    return accelerator.launch_gap + model.kernel_overhead + busy
+
+
+def tiled_time(gemm: Gemm, rate: float, accelerator: Accelerator) -> float:
+    """Return the arithmetic time [s] of a GEMM on multiprocessors that together run at ``rate``.
+
+    Tiles run in whole waves: a last, ragged wave costs a full one. Fewer tiles than
+    multiprocessors may cut k, at the price of adding up the parts in memory.
+    """
+    model = accelerator.kernels.gemm
+    multiprocessors = accelerator.multiprocessors
+    element_time = 2.0 * gemm.k * multiprocessors / rate
+    partial_sums = PARTIAL_SUM_BYTES * gemm.groups * gemm.m * gemm.n
+    sum_time = partial_sums / accelerator.achievable_memory_bandwidth
+    best = math.inf
+    for tile in model.tiles:
+        tiles = gemm.groups * -(-gemm.m // tile.m) * -(-gemm.n // tile.n)
+        loop = tile.m * tile.n * element_time
+        waves = -(-tiles // multiprocessors)
+        best = min(best, waves * (loop + model.tile_overhead))
+        if waves > 1:
+            continue
+        for split in model.split_k:
+            waves = -(-tiles * split // multiprocessors)
+            time = waves * (loop / split + model.tile_overhead) + split * sum_time
+            best = min(best, time)
+    if best == math.inf:
+        raise SimulatorError(f"the kernels of {accelerator.name} list no GEMM tile")
+    return best
+
+
+def power_limited(burst: float, sustained: float, accelerator: Accelerator) -> float:
+    """Return the time [s] of a kernel that takes ``burst`` at full clock, ``sustained`` at power.
+
+    A kernel much shorter than the part's boost time keeps its burst time, a much longer one takes
+    its sustained time; one that is slower than the sustained rate anyway is not slowed.
+    """
+    if sustained <= burst:
+        return burst
+    return burst + (sustained - burst) * burst / (burst + accelerator.kernels.boost_time)
+
+
+def attention_time(attention: Attention, accelerator: Accelerator) -> float:
+    """Return the device time [s] of softmax attention in one direction, with its kernel."""
+    if attention.kernel.stores_scores:
+        return _stored_scores_time(attention, accelerator)
+    known = accelerator.kernels.fused_attention
+    fused = _entry(known, attention.kernel, accelerator, "attention kernel")
+    model = fused.backward if attention.backward else fused.forward
+    achievable = accelerator.achievable(Precision.BF16)
+    arithmetic = _blocked_time(attention, fused, model, accelerator)
+    memory = attention.n_bytes / accelerator.achievable_memory_bandwidth
+    sustained = attention.flops / (fused.sustained_rate * achievable)
+    busy = power_limited(max(arithmetic, memory), sustained, accelerator)
+    return accelerator.launch_gap + model.kernel_overhead + busy
+
+
+def _blocked_time(
+    attention: Attention, fused: FusedAttention, model: AttentionPass, accelerator: Accelerator
+) -> float:
+    """Return the arithmetic time [s]: the mean load of a multiprocessor and a share of the tail.
+
+    A causal or windowed kernel evaluates whole blocks: half a block per position more at each
+    edge of the mask. The longest block sees all keys (backward: queries) that the mask leaves.
+    """
+    heads = attention.batch * attention.heads
+    edges = attention.causal * (2 if 0 < attention.window < attention.keys else 1)
+    rectangle = float(attention.queries) * attention.keys
+    pairs = min(rectangle, attention.pairs + edges * attention.queries * fused.block / 2)
+    rate = interpolated(model.rate, attention.head_dim) * accelerator.achievable(Precision.BF16)
+    rate = min(rate, accelerator.peak(Precision.BF16)) / accelerator.multiprocessors
+    pair_time = attention.flops / (heads * attention.pairs) / rate
+    own, other = attention.queries, attention.keys
+    if attention.backward:
+        own, other = other, own
+    blocks = heads * -(-own // fused.block)
+    load = heads * pairs * pair_time + blocks * model.block_overhead
+    seen = min(other, attention.window + fused.block) if edges > 1 else other
+    longest = min(fused.block, own) * seen * pair_time + model.block_overhead
+    mean = load / accelerator.multiprocessors
+    return max(longest, mean + model.imbalance * longest)
+
+
+def _stored_scores_time(attention: Attention, accelerator: Accelerator) -> float:
+    """Return the time [s] of attention as batched GEMMs and passes over the scores in memory.
+
+    The products are full rectangles: such kernels save nothing on a causal mask.
+    """
+    known = accelerator.kernels.score_passes
+    passes = _entry(known, attention.kernel, accelerator, "attention kernel")
+    kernels = passes.backward_kernels if attention.backward else passes.forward_kernels
+    traffic = passes.backward_traffic if attention.backward else passes.forward_traffic
+    products = sum(gemm_time(gemm, accelerator) for gemm in score_products(attention))
+    return products + pointwise_time(traffic * attention.score_bytes, kernels, accelerator)
+
+
+def score_products(attention: Attention) -> list[Gemm]:
+    """Return the batched GEMMs of attention with stored scores: two forward, four backward."""
+    queries, keys, width = attention.queries, attention.keys, attention.head_dim
+    shapes = {"scores": (queries, keys, width), "context": (queries, width, keys)}
+    if attention.backward:
+        shapes = {
+            "scores gradient": (queries, keys, width),
+            "value gradient": (keys, width, queries),
+            "query gradient": (queries, width, keys),
+            "key gradient": (keys, width, queries),
+        }
+    groups = attention.batch * attention.heads
+    return [
+        Gemm(name=f"{attention.name} {what}", m=m, n=n, k=k, groups=groups)
+        for what, (m, n, k) in shapes.items()
+    ]
+
+
+def pointwise_time(n_bytes: float, kernels: int, accelerator: Accelerator) -> float:
+    """Return the time [s] of ``kernels`` memory-bound kernels that move ``n_bytes`` together.
+
+    The kernels' overhead makes small ones slow: the bandwidth saturates with size.
+    """
+    model = accelerator.kernels.pointwise
+    moving = n_bytes / (model.bandwidth * accelerator.achievable_memory_bandwidth)
+    return kernels * (accelerator.launch_gap + model.kernel_overhead) + moving
+
+
+def optimizer_time(update: OptimizerUpdate, accelerator: Accelerator) -> float:
+    """Return the time [s] of one fused optimizer update over all parameters of the rank."""
+    model = accelerator.kernels.pointwise
+    bandwidth = model.optimizer_bandwidth * accelerator.achievable_memory_bandwidth
+    moving = update.parameters * update.bytes_per_parameter / bandwidth
+    return accelerator.launch_gap + model.kernel_overhead + moving
+
+
+def interpolated(values: Mapping[int, float], at: int) -> float:
+    """Return the value at ``at``: linear between the given points, constant beyond them."""
+    if at in values:
+        return values[at]
+    if not values:
+        raise SimulatorError(f"an attention kernel lists no rate for any head dimension, {at} say")
+    below = max((point for point in values if point < at), default=None)
+    above = min((point for point in values if point > at), default=None)
+    if below is None or above is None:
+        return values[below or above or at]
+    share = (at - below) / (above - below)
+    return values[below] * (1 - share) + values[above] * share
+
+
+def _entry(values: Mapping[Key, Entry], key: Key, accelerator: Accelerator, what: str) -> Entry:
+    if key not in values:
+        known = ", ".join(sorted(values)) or "none"
+        raise SimulatorError(f"{accelerator.name} has no {what} {key}; its kernels have: {known}")
+    return values[key]

@@ -1,0 +1,85 @@
+"""A training stack: what it overlaps, fuses, launches and keeps in memory."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from simulator.fields import (
+    GIB,
+    MIB,
+    MICROSECONDS,
+    CountOrZero,
+    Flag,
+    NonNegative,
+    Positive,
+    Share,
+    Text,
+    record,
+)
+from simulator.operators import Kernels
+from simulator.precision import Precision
+
+
+class PipelineTransfer(StrEnum):
+    """Whether a stage computes while it sends and receives."""
+
+    BLOCKING = "blocking"
+    """The sending stage's compute lane waits for the transfer (Megatron without overlap)."""
+    OVERLAPPED = "overlapped"
+
+
+class Launch(StrEnum):
+    """How kernels reach the device."""
+
+    EAGER = "eager"
+    GRAPH = "graph"
+
+
+@record
+class Software:
+    """A software profile (``hardware_profiles/software/*.yaml``), in SI."""
+
+    name: Text
+    kernels: Kernels
+    launch: Launch
+    kernel_launch: Annotated[NonNegative, MICROSECONDS]
+    """Host time per kernel [s]; a layer is never faster than its kernels can be launched."""
+    asynchronous_tensor_gradients: Flag
+    """The input gradient's tensor-parallel collective runs under the weight-gradient GEMM."""
+    tensor_overlap: Share
+    """Share of each tensor-parallel collective's time that hides behind its neighbouring GEMMs."""
+    context_overlap: Share
+    """Share of context-parallel communication that hides behind attention."""
+    pipeline_transfer: PipelineTransfer
+    pipeline_scatter_gather: Flag
+    """Without sequence parallelism each tensor rank sends its share of a stage's output, and the
+    receivers gather it inside the node (Narayanan et al. 2021, section 4.1)."""
+    gradient_reduce_overlap: Flag
+    """Data-parallel gradient buckets are reduced while the last backward goes on."""
+    parameter_gather_overlap: Flag
+    """Sharded parameters are gathered chunk by chunk under the first forward."""
+    bucket: Annotated[Positive, MIB]
+    """Bytes of one data-parallel bucket."""
+    gradient_precision: Precision
+    """Format in which gradients are accumulated and kept."""
+    gradient_reduce_precision: Precision
+    """Format in which gradients travel."""
+    parameter_gather_precision: Precision
+    """Format in which updated parameters travel."""
+    master_weights: Flag
+    """Whether the optimizer keeps an fp32 copy of the weights."""
+    optimizer_traffic_bytes_per_parameter: Positive
+    """Memory traffic of one fused optimizer update [B per parameter]."""
+    gradient_norm: Flag
+    """Global norm clipping: every stage waits for every other before the update."""
+    deallocate_pipeline_outputs: Flag
+    """Stage outputs are freed once sent (Megatron's pseudo-deallocation)."""
+    communication_multiprocessors: CountOrZero
+    """Multiprocessors that a running collective takes from overlapped kernels."""
+    step_overhead: Annotated[NonNegative, MICROSECONDS]
+    """Host work once per step [s]: data loading hand-over, logging, scheduler, zeroing."""
+    context_memory: Annotated[NonNegative, GIB]
+    """CUDA/ROCm context, kernels and communicator buffers outside the allocator [B]."""
+    fragmentation: Share
+    """Share of dynamic memory lost between allocated and reserved."""

@@ -1,0 +1,1 @@
+"""A trace as numbers: step time, breakdown, bubbles, MFU, memory over time."""

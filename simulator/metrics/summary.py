@@ -1,0 +1,220 @@
+"""The summary: what a step costs, in plain numbers with units in their keys."""
+
+from __future__ import annotations
+
+from math import fsum
+from typing import TYPE_CHECKING, Any
+
+from simulator.errors import SimulatorError
+from simulator.metrics.breakdown import BUBBLE, Breakdown, break_down
+from simulator.parallel.blocks import Recomputation
+from simulator.schedule.pipelines import ideal_bubble_fraction
+from simulator.units import GIB, GIGA, TERA
+from simulator.workload.flops import (
+    Convention,
+    forward_flops_per_token,
+    model_flops_per_token,
+)
+from simulator.workload.parameters import total_parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from simulator.engine.trace import Trace
+    from simulator.metrics.memory import StageMemory
+    from simulator.program.build import Plan
+    from simulator.scenario.scenario import Scenario
+
+SCHEMA_VERSION = 1
+ROUNDING = 1e-9
+"""Largest relative difference between the breakdown's sum and the step time."""
+
+
+def summarise(
+    trace: Trace, plan: Plan, memory: Sequence[StageMemory], engine: str
+) -> dict[str, Any]:
+    """Return the summary of a played step (keys: docs/summary.md); all values are plain.
+
+    Raises
+    ------
+    SimulatorError
+        If the breakdown does not add up to the step time (a bug, never rounded away).
+    """
+    scenario = plan.scenario
+    breakdown = break_down(trace)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        **_what(scenario, plan, engine),
+        **_speed(scenario, trace.step_time),
+        "bubble_fraction": breakdown.bubble / trace.step_time,
+        "bubble_fraction_ideal": ideal_bubble_fraction(
+            scenario.schedule,
+            scenario.layout.pipeline,
+            scenario.micro_batches,
+            scenario.layout.virtual_stages,
+        ),
+        "breakdown_s": _exact(breakdown, trace.step_time),
+        **_memory(scenario, memory),
+        "groups": _groups(plan),
+        "tasks": len(trace.program),
+        "assumptions": assumptions(plan),
+    }
+
+
+def recomputed_flops_per_token(scenario: Scenario, *, causal: bool) -> float:
+    """Return the forward FLOPs per token that the backward pass repeats."""
+    forward = forward_flops_per_token(
+        scenario.model, scenario.batch.sequence_length, causal=causal
+    )
+    total = 0.0
+    for layer in range(scenario.model.layers):
+        mode = scenario.recompute.of_layer(layer)
+        if mode is Recomputation.FULL:
+            total += forward.layer_linear + forward.layer_attention
+        elif mode is Recomputation.SELECTIVE:
+            total += forward.layer_attention
+    return total
+
+
+def _what(scenario: Scenario, plan: Plan, engine: str) -> dict[str, Any]:
+    layout = scenario.layout
+    return {
+        "scenario": scenario.name,
+        "model": scenario.model.name,
+        "parameters": total_parameters(scenario.model),
+        "cluster": scenario.cluster.name,
+        "accelerator": scenario.cluster.accelerator.name,
+        "accelerators": scenario.accelerators,
+        "software": scenario.software.name,
+        "layout": {
+            **{axis.value: degree for axis, degree in layout.degrees.items()},
+            "virtual_stages": layout.virtual_stages,
+            "sequence_parallel": layout.sequence_parallel,
+            "sharding": layout.sharding.value,
+            "order": [axis.value for axis in layout.order],
+            "layers": [stage.chunk.layers for stage in plan.stages],
+        },
+        "batch": {
+            "global_batch": scenario.batch.global_batch,
+            "micro_batch": scenario.batch.micro_batch,
+            "micro_batches": scenario.micro_batches,
+            "sequence_length": scenario.batch.sequence_length,
+        },
+        "schedule": scenario.schedule,
+        "precision": scenario.precision.value,
+        "recompute": {"mode": scenario.recompute.mode.value, "every": scenario.recompute.every},
+        "engine": engine,
+    }
+
+
+def _speed(scenario: Scenario, step_time: float) -> dict[str, Any]:
+    tokens = scenario.batch.tokens
+    peak = scenario.cluster.accelerator.peak(scenario.precision)
+    rate = tokens / step_time / scenario.accelerators
+    length = scenario.batch.sequence_length
+    flops = {c: model_flops_per_token(scenario.model, length, c) for c in Convention}
+    executed = {
+        c: flops[c] + recomputed_flops_per_token(scenario, causal=c is Convention.CAUSAL)
+        for c in Convention
+    }
+    return {
+        "step_time_s": step_time,
+        "tokens_per_step": tokens,
+        "tokens_per_s": tokens / step_time,
+        "tokens_per_s_per_accelerator": rate,
+        "model_flop_per_token": {c.value: flops[c] for c in Convention},
+        "tflop_per_s_per_accelerator": {c.value: rate * flops[c] / TERA for c in Convention},
+        "peak_tflop_per_s": peak / TERA,
+        "mfu": {c.value: rate * flops[c] / peak for c in Convention},
+        "hfu": {c.value: rate * executed[c] / peak for c in Convention},
+    }
+
+
+def _exact(breakdown: Breakdown, step_time: float) -> dict[str, float]:
+    """Return the mean breakdown, its rounding error moved into the bubble."""
+    error = step_time - fsum(breakdown.mean.values())
+    if abs(error) > ROUNDING * step_time:
+        raise SimulatorError(f"the breakdown misses the step time by {error} s: please report")
+    seconds = dict(breakdown.mean)
+    seconds[BUBBLE] = max(0.0, seconds[BUBBLE] + error)
+    return seconds
+
+
+def _memory(scenario: Scenario, stages: Sequence[StageMemory]) -> dict[str, Any]:
+    capacity = scenario.cluster.accelerator.memory
+    peak = max(stage.peak_total for stage in stages)
+    return {
+        "memory_gib": {
+            "capacity": capacity / GIB,
+            "peak": peak / GIB,
+            "stages": [
+                {"stage": stage.stage}
+                | {name: n_bytes / GIB for name, n_bytes in stage.peak.items()}
+                | {"total": stage.peak_total / GIB}
+                for stage in stages
+            ],
+        },
+        "fits": peak <= capacity,
+    }
+
+
+def _groups(plan: Plan) -> list[dict[str, Any]]:
+    """Return for every kind of group what it crosses and its line rate there."""
+    cluster = plan.scenario.cluster
+    placed = plan.placement
+    rows = []
+    for part in (placed.tensor, placed.context, placed.gradient):
+        if part.span.ranks == 1:
+            continue
+        inside = part.span.tier == 0
+        rate = cluster.node.bandwidth if inside else cluster.nic_bandwidth
+        rows.append(
+            {
+                "axis": "+".join(axis.value for axis in part.axes),
+                "ranks": part.span.ranks,
+                "ranks_per_node": part.span.ranks_per_node,
+                "nodes": part.span.nodes,
+                "crosses": part.crosses,
+                "line_rate_gb_per_s": rate / GIGA,
+                "contention": part.span.contention,
+            }
+        )
+    if plan.scenario.layout.pipeline > 1:
+        widest = max(
+            zip(placed.stage_links, placed.stage_link_names, strict=True),
+            key=lambda pair: pair[0].tier,
+        )
+        inside = widest[0].tier == 0
+        rate = cluster.node.pair_bandwidth if inside else cluster.nic_bandwidth
+        rows.append(
+            {
+                "axis": "pipeline",
+                "ranks": plan.scenario.layout.pipeline,
+                "ranks_per_node": widest[0].ranks_per_node,
+                "nodes": widest[0].nodes,
+                "crosses": widest[1],
+                "line_rate_gb_per_s": rate / GIGA,
+                "contention": widest[0].contention,
+            }
+        )
+    return rows
+
+
+def assumptions(plan: Plan) -> list[str]:
+    """Return the simplifications that touch this scenario's numbers, a sentence each."""
+    scenario, placed = plan.scenario, plan.placement
+    notes = [
+        "All ranks of a stage behave alike: no stragglers, no jitter, no background traffic.",
+    ]
+    for part in (placed.tensor, placed.context, placed.gradient):
+        if part.span.ranks > 1 and not part.uniform:
+            axes = "+".join(part.axes)
+            notes.append(f"Groups along {axes} differ in placement; all are priced as the widest.")
+    if placed.gradient.span.contention > 1:
+        notes.append(
+            f"Gradient traffic asks {placed.gradient.span.contention:.2f} times what the busiest "
+            f"uplinks carry and is slowed by that factor."
+        )
+    if scenario.layout.layers is None and scenario.model.layers % scenario.layout.chunks:
+        notes.append("Layers do not divide over the virtual stages; the ends hold fewer.")
+    return notes

@@ -1,0 +1,199 @@
+"""Operators: the vocabulary in which a workload is described and hardware is priced.
+
+A workload turns layers into operators; hardware turns operators into seconds. Neither knows
+the other. Sizes are those of one rank's shard.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from simulator.fields import Flag, record
+from simulator.precision import Precision
+
+
+class Axis(StrEnum):
+    """A dimension of the rank grid; a process group is the ranks that differ in one axis only."""
+
+    TENSOR = "tensor"
+    CONTEXT = "context"
+    EXPERT = "expert"
+    PIPELINE = "pipeline"
+    DATA = "data"
+
+
+class Collective(StrEnum):
+    """What a group of ranks does together."""
+
+    ALL_REDUCE = "all_reduce"
+    ALL_GATHER = "all_gather"
+    REDUCE_SCATTER = "reduce_scatter"
+    ALL_TO_ALL = "all_to_all"
+    BROADCAST = "broadcast"
+    SEND_RECV = "send_recv"
+
+
+class Role(StrEnum):
+    """Which of the three products of a linear layer a GEMM is."""
+
+    FORWARD = "fprop"
+    INPUT_GRADIENT = "dgrad"
+    WEIGHT_GRADIENT = "wgrad"
+
+
+class AttentionKernel(StrEnum):
+    """Generation of the attention implementation: decides its speed and what it stores."""
+
+    UNFUSED = "unfused"
+    """Scores, scaling, mask, softmax and dropout as separate kernels over s x s scores."""
+    FUSED_SOFTMAX = "fused_softmax"
+    """Megatron's fused scale-mask-softmax; scores still in memory."""
+    FLASH1 = "flash1"
+    FLASH2 = "flash2"
+    FLASH3 = "flash3"
+    CUDNN = "cudnn"
+
+    @property
+    def stores_scores(self) -> bool:
+        """Whether the s x s scores are written to memory and saved for the backward pass."""
+        return self in (AttentionKernel.UNFUSED, AttentionKernel.FUSED_SOFTMAX)
+
+
+@record
+class Kernels:
+    """Implementations that decide traffic, launches and saved activations."""
+
+    attention: AttentionKernel
+    fused_norm: Flag
+    """One pass over the input and only the input saved; unfused: several kernels, fp32 copies."""
+    fused_activation: Flag
+    """Activation (and gate product, bias) in one pass."""
+    fused_rope: Flag
+    fused_residual: Flag
+    """Bias, dropout and residual addition in one pass."""
+    fused_cross_entropy: Flag
+    """Loss without a separate fp32 copy of the logits."""
+    fused_gradient_accumulation: Flag
+    """Weight-gradient GEMMs add into the gradient buffer; unfused: one more pass over it."""
+    dropout: Flag
+    """Dropout active: masks are saved (one byte per element)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gemm:
+    """``groups`` products of an ``m x k`` by a ``k x n`` matrix, as one kernel."""
+
+    name: str
+    m: int
+    n: int
+    k: int
+    precision: Precision = Precision.BF16
+    role: Role = Role.FORWARD
+    groups: int = 1
+
+    @property
+    def flops(self) -> float:
+        """FLOPs, a multiply-add counted as two."""
+        return 2.0 * self.groups * self.m * self.n * self.k
+
+    @property
+    def n_bytes(self) -> float:
+        """Least memory traffic [B]: each operand read once, the result written once in bf16."""
+        operands = self.precision.n_bytes * (self.m * self.k + self.k * self.n)
+        return self.groups * (operands + max(2.0, self.precision.n_bytes) * self.m * self.n)
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """Softmax attention of ``queries`` on ``keys`` positions, forward or backward.
+
+    ``window`` limits each query to that many preceding positions (0: no limit).
+    """
+
+    name: str
+    batch: int
+    heads: int
+    kv_heads: int
+    queries: int
+    keys: int
+    head_dim: int
+    causal: bool = True
+    window: int = 0
+    backward: bool = False
+    kernel: AttentionKernel = AttentionKernel.FLASH2
+
+    @property
+    def pairs(self) -> float:
+        """Query-key pairs that a causal, windowed kernel evaluates, per batch and head.
+
+        The queries are taken to be spread evenly over the keys (a balanced context-parallel
+        shard of a causal sequence does half its rectangle, as the whole does).
+        """
+        if not self.causal:
+            return float(self.queries) * self.keys
+        if 0 < self.window < self.keys:
+            full = self.window * (self.keys - self.window) + self.window * self.window / 2
+            return self.queries * full / self.keys
+        return self.queries * self.keys / 2
+
+    @property
+    def flops(self) -> float:
+        """FLOPs executed: 2 products forward; 5 backward with a recomputing (flash) kernel, else 4.
+
+        References
+        ----------
+        Dao, FlashAttention-2, section 4.1 (backward = 2.5 x forward).
+        """
+        products = 2 if not self.backward else 4 if self.kernel.stores_scores else 5
+        return 2.0 * products * self.batch * self.heads * self.head_dim * self.pairs
+
+    @property
+    def n_bytes(self) -> float:
+        """Least memory traffic [B] in bf16: Q, K, V and O (with gradients when backward)."""
+        per_head = self.queries * self.heads * 2 + self.keys * self.kv_heads * 2
+        return (2 if self.backward else 1) * 2.0 * self.batch * self.head_dim * per_head
+
+    @property
+    def score_bytes(self) -> float:
+        """Memory [B] of the bf16 scores that an unfused kernel writes (no causal saving)."""
+        return 2.0 * self.batch * self.heads * self.queries * self.keys
+
+
+@dataclass(frozen=True, slots=True)
+class Pointwise:
+    """A memory-bound pass (norm, activation, residual, cast, cross-entropy, …)."""
+
+    name: str
+    n_bytes: float
+    """Memory traffic [B], reads and writes."""
+    kernels: int = 1
+    """Kernels launched; unfused implementations launch several."""
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerUpdate:
+    """One optimizer step over ``parameters`` elements held by this rank."""
+
+    name: str
+    parameters: float
+    bytes_per_parameter: float
+    """Memory traffic [B] per parameter, reads and writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Communication:
+    """A collective of this rank's group along ``axis``.
+
+    ``n_bytes`` follows nccl-tests: the buffer of one rank for all_reduce, broadcast and
+    send_recv; the full (gathered or scattered) buffer for the others.
+    """
+
+    name: str
+    kind: Collective
+    axis: Axis
+    n_bytes: float
+
+
+Compute = Gemm | Attention | Pointwise | OptimizerUpdate
+Operator = Compute | Communication

@@ -1,0 +1,136 @@
+"""The blocks that each virtual stage runs, with what is recomputed and what is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from simulator.fields import Count, record
+from simulator.parallel.stages import Chunk, chunks_of, split_layers
+from simulator.workload.layers import embedding, head, transformer_layer
+from simulator.workload.parameters import (
+    embedding_parameters_per_rank,
+    head_parameters_per_rank,
+    layer_parameters_per_rank,
+)
+
+if TYPE_CHECKING:
+    from simulator.operators import Kernels
+    from simulator.parallel.layout import Layout
+    from simulator.workload.steps import Block, Shard, Step
+    from simulator.workload.transformer import Transformer
+
+
+class Recomputation(StrEnum):
+    """What the backward pass computes again instead of keeping it."""
+
+    NONE = "none"
+    SELECTIVE = "selective"
+    """The attention core (Korthikanti et al. 2022, section 5)."""
+    FULL = "full"
+    """Whole layers from their inputs."""
+
+
+@record
+class Recompute:
+    """Which layers recompute what (``recompute:`` in a scenario)."""
+
+    mode: Recomputation = Recomputation.NONE
+    every: Count = 1
+    """Apply the mode to every n-th layer only."""
+
+    def of_layer(self, layer: int) -> Recomputation:
+        """Return what the given layer of the model recomputes."""
+        return self.mode if layer % self.every == 0 else Recomputation.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedBlock:
+    """A block on its virtual stage."""
+
+    block: Block
+    recomputation: Recomputation
+    parameters: int
+    """Parameters that this rank holds of it."""
+    layer: int | None = None
+    """Layer of the model; none for embedding and head."""
+
+    @property
+    def recomputed(self) -> tuple[Step, ...]:
+        """Steps that the backward pass repeats first."""
+        if self.recomputation is Recomputation.FULL:
+            return self.block.forward
+        if self.recomputation is Recomputation.SELECTIVE:
+            return self.block.core_attention
+        return ()
+
+    @property
+    def kept_bytes(self) -> float:
+        """Activations held from forward to backward [B], logits included."""
+        if self.recomputation is Recomputation.FULL:
+            return self.block.input_bytes
+        dropped = self.recomputation is Recomputation.SELECTIVE
+        return sum(s.n_bytes for s in self.block.saved if not (dropped and s.core_attention))
+
+    @property
+    def transient_bytes(self) -> float:
+        """Memory of the backward pass alone [B]: gradients in flight and recomputed activations."""
+        return self.block.working_bytes + self.block.saved_bytes - self.kept_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualStage:
+    """A part of the model in model order, as one rank runs it."""
+
+    chunk: Chunk
+    blocks: tuple[PlacedBlock, ...]
+
+    @property
+    def parameters(self) -> int:
+        """Parameters that one rank holds."""
+        return sum(block.parameters for block in self.blocks)
+
+    @property
+    def kept_bytes(self) -> float:
+        """Activations kept per micro-batch [B]."""
+        return sum(block.kept_bytes for block in self.blocks)
+
+    @property
+    def transient_bytes(self) -> float:
+        """Most memory that the backward pass of one block needs beside what is kept [B]."""
+        return max((block.transient_bytes for block in self.blocks), default=0.0)
+
+
+def virtual_stages(
+    model: Transformer, layout: Layout, shard: Shard, kernels: Kernels, recompute: Recompute
+) -> tuple[VirtualStage, ...]:
+    """Return the model cut into its virtual stages, in model order.
+
+    Raises
+    ------
+    LayoutError
+        If the layers or heads do not divide as asked.
+    """
+    split = layout.layers or split_layers(model.layers, layout.chunks)
+    layer = transformer_layer(model, shard, kernels)
+    layer_parameters = layer_parameters_per_rank(model, layout.tensor).total
+
+    def place(chunk: Chunk) -> VirtualStage:
+        blocks = [
+            PlacedBlock(layer, recompute.of_layer(number), layer_parameters, number)
+            for number in range(chunk.first_layer, chunk.first_layer + chunk.layers)
+        ]
+        if chunk.embedding:
+            held = embedding_parameters_per_rank(model, layout.tensor).total
+            blocks.insert(
+                0, PlacedBlock(embedding(model, shard, kernels), Recomputation.NONE, held)
+            )
+        if chunk.head:
+            held = head_parameters_per_rank(
+                model, layout.tensor, own_copy=layout.pipeline > 1
+            ).total
+            blocks.append(PlacedBlock(head(model, shard, kernels), Recomputation.NONE, held))
+        return VirtualStage(chunk, tuple(blocks))
+
+    return tuple(place(chunk) for chunk in chunks_of(split))

@@ -1,0 +1,61 @@
+"""Bytes per rank that do not change over the step, by pipeline stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from simulator.parallel.layout import Sharding
+from simulator.precision import Precision
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from simulator.hardware.software import Software
+    from simulator.parallel.blocks import VirtualStage
+    from simulator.parallel.layout import Layout
+    from simulator.workload.steps import Shard
+
+ADAM_MOMENTS = 2 * Precision.FP32.n_bytes
+"""Bytes per parameter of Adam's two fp32 moments."""
+
+
+@dataclass(frozen=True, slots=True)
+class StaticMemory:
+    """What one rank of a stage holds throughout the step [B]."""
+
+    weights: float
+    gradients: float
+    optimizer: float
+    buffers: float
+    framework: float
+
+    @property
+    def total(self) -> float:
+        """Sum of all terms [B]."""
+        return self.weights + self.gradients + self.optimizer + self.buffers + self.framework
+
+
+def static_memory(
+    stages: Sequence[VirtualStage], layout: Layout, shard: Shard, software: Software, hidden: int
+) -> StaticMemory:
+    """Return the static memory of one rank that holds the virtual stages ``stages``.
+
+    Weights are kept in the format of the matmuls, but not below bf16 (fp8 recipes keep bf16
+    weights). ZeRO-1 splits the optimizer state over all ranks that hold the same weights.
+    Buffers: two incoming and two outgoing pipeline messages, and with sequence parallelism one
+    gathered input. Allocator losses are a share of dynamic memory and are added there.
+    """
+    parameters = sum(stage.parameters for stage in stages)
+    state = ADAM_MOMENTS + (Precision.FP32.n_bytes if software.master_weights else 0.0)
+    if layout.sharding is Sharding.OPTIMIZER:
+        state /= layout.gradient_ranks
+    stream = Precision.BF16.n_bytes * shard.norm_tokens * hidden
+    gathered = Precision.BF16.n_bytes * shard.tokens * hidden if shard.sequence_parallel else 0.0
+    return StaticMemory(
+        weights=parameters * max(shard.precision.n_bytes, Precision.BF16.n_bytes),
+        gradients=parameters * software.gradient_precision.n_bytes,
+        optimizer=parameters * state,
+        buffers=gathered + (4 * stream if layout.pipeline > 1 else 0.0),
+        framework=software.context_memory,
+    )

@@ -1,0 +1,266 @@
+"""The schedule's actions as tasks: passes, their parts, and the transfers between stages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from simulator.program.tasks import NONE, Lane, SpanKind
+from simulator.schedule.actions import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from simulator.program.builder import ProgramBuilder
+    from simulator.program.gradients import GradientCosts
+    from simulator.program.passes import StagePasses
+    from simulator.program.patterns import Pattern
+    from simulator.program.transfers import StageTransfer
+    from simulator.schedule.actions import Actions, Schedule
+    from simulator.schedule.dependencies import FlatColumns
+
+    Indices = NDArray[np.int64]
+
+SPAN_KINDS = {
+    Kind.FORWARD: SpanKind.FORWARD,
+    Kind.BACKWARD: SpanKind.BACKWARD,
+    Kind.INPUT_GRADIENT: SpanKind.INPUT_GRADIENT,
+    Kind.WEIGHT_GRADIENT: SpanKind.WEIGHT_GRADIENT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StageTasks:
+    """The tasks of one stage's actions, in the order of the schedule."""
+
+    first: Indices
+    """First task of each action, shape ``(actions,)``."""
+    last: Indices
+    """Last compute task of each action."""
+    output: Indices
+    """The task after which the action's consumer may start: its transfer, or ``last``."""
+    first_forward: dict[int, list[int]]
+    """Virtual stage -> its first forward, a task for each block in model order."""
+    last_backward: dict[int, list[int]]
+    """Virtual stage -> its last backward, a task for each block from the last to the first."""
+
+
+@dataclass(slots=True)
+class ActionTable:
+    """How actions become tasks: the pattern and duration of each kind on each virtual stage."""
+
+    tasks: ProgramBuilder
+    passes: Sequence[StagePasses]
+    transfer: StageTransfer
+    blocking: bool
+    """Transfers hold the sender's compute lane."""
+    split_first: bool
+    """The first forward of each chunk is split, to wait for its blocks' parameters."""
+    split_last: bool
+    """The last backward of each chunk is split, to release its blocks' gradients."""
+    stolen_share: float
+    costs: GradientCosts
+    _numbers: dict[tuple[Kind, int], tuple[int, float]] = field(default_factory=dict)
+
+    def whole(self, kind: Kind, virtual: int) -> tuple[int, float]:
+        """Return pattern number and duration of an unsplit action."""
+        if (kind, virtual) not in self._numbers:
+            pattern = _whole(self.passes[virtual], kind)
+            self._numbers[kind, virtual] = (self.tasks.pattern(pattern), pattern.duration)
+        return self._numbers[kind, virtual]
+
+    def parts(self, kind: Kind, virtual: int) -> list[tuple[int, float]]:
+        """Return pattern number and duration of each block of a split action.
+
+        A block that runs beside data-parallel communication is slowed by the multiprocessors
+        that this takes. Communication of other chunks that may still be under way is neglected.
+        """
+        passes = self.passes[virtual]
+        blocks = _blocks(passes, kind)
+        durations = [block.duration for block in blocks]
+        if kind is Kind.FORWARD:
+            incoming = [self.costs.gather(count).duration for count in passes.parameters]
+            beside = [*incoming[1:], 0.0]
+        else:
+            counts = reversed(passes.parameters)
+            leaving = [self.costs.reduction(count).duration for count in counts]
+            beside = backlog(durations, leaving)
+        return [
+            (self.tasks.pattern(block), duration + self.stolen_share * min(duration, together))
+            for block, duration, together in zip(blocks, durations, beside, strict=True)
+        ]
+
+
+def backlog(durations: Sequence[float], leaving: Sequence[float]) -> list[float]:
+    """Return how much communication is still to be done when each part starts [s].
+
+    Part i hands ``leaving[i]`` seconds of communication to a serial lane when it ends.
+
+    Examples
+    --------
+    >>> backlog([2.0, 2.0, 2.0], [3.0, 1.0, 1.0])
+    [0.0, 3.0, 2.0]
+    """
+    waiting: list[float] = []
+    left = 0.0
+    for duration, communication in zip(durations, leaving, strict=True):
+        waiting.append(left)
+        left = max(0.0, left - duration) + communication
+    return waiting
+
+
+def add_actions(
+    table: ActionTable, schedule: Schedule, flat: FlatColumns, needed: Indices
+) -> list[StageTasks]:
+    """Add the tasks of all stages and return them by stage.
+
+    Parameters
+    ----------
+    table
+        How actions become tasks.
+    schedule
+        The schedule.
+    flat
+        Its actions in one numbering.
+    needed
+        The action whose output each action needs, -1 for none.
+    """
+    consumer_stage = np.full(len(needed), NONE)
+    waiting = np.flatnonzero(needed >= 0)
+    consumer_stage[needed[waiting]] = flat.stage[waiting]
+    receiver = np.where(consumer_stage == flat.stage, NONE, consumer_stage)
+    return [
+        _add_stage(
+            table,
+            stage,
+            actions,
+            np.array(schedule.placement[stage])[actions.chunks],
+            receiver[flat.first[stage] : flat.first[stage + 1]],
+        )
+        for stage, actions in enumerate(schedule.actions)
+    ]
+
+
+def _add_stage(
+    table: ActionTable, stage: int, actions: Actions, virtual: Indices, receiver: Indices
+) -> StageTasks:
+    """Add one stage: each action's parts, then its transfer if another stage waits for it."""
+    split = _split_positions(table, actions, virtual)
+    parts = {at: table.parts(Kind(int(actions.kinds[at])), int(virtual[at])) for at in split}
+    pieces = np.ones(len(actions), dtype=np.int64)
+    for at, blocks in parts.items():
+        pieces[at] = len(blocks)
+    sends = receiver != NONE
+    rows = pieces + sends
+    start = np.concatenate([[0], np.cumsum(rows)])[:-1]
+    owner = np.repeat(np.arange(len(actions)), rows)
+    columns = _action_columns(table, stage, actions, virtual, owner)
+    for at, blocks in parts.items():
+        span = slice(start[at], start[at] + len(blocks))
+        columns["pattern"][span] = [number for number, _ in blocks]
+        columns["duration"][span] = [duration for _, duration in blocks]
+    _send_columns(table, stage, columns, start[sends] + pieces[sends], receiver[sends])
+    tasks = table.tasks.add(len(owner), rank_class=stage, **columns)
+    first = tasks[start]
+    last = first + pieces - 1
+    table.tasks.after(last[sends] + 1, last[sends])
+    return StageTasks(
+        first=first,
+        last=last,
+        output=last + sends,
+        first_forward=_by_virtual(Kind.FORWARD, parts, actions, virtual, first),
+        last_backward=_by_virtual(None, parts, actions, virtual, first),
+    )
+
+
+def _whole(passes: StagePasses, kind: Kind) -> Pattern:
+    if kind is Kind.FORWARD:
+        return passes.forward
+    if kind is Kind.BACKWARD:
+        return passes.backward
+    return passes.input_gradient if kind is Kind.INPUT_GRADIENT else passes.weight_gradient
+
+
+def _blocks(passes: StagePasses, kind: Kind) -> tuple[Pattern, ...]:
+    if kind is Kind.FORWARD:
+        return passes.forward_blocks
+    return passes.backward_blocks if kind is Kind.BACKWARD else passes.weight_gradient_blocks
+
+
+def _split_positions(table: ActionTable, actions: Actions, virtual: Indices) -> list[int]:
+    """Return the actions to split: the first forward, the last weight gradient of each chunk."""
+    kinds = actions.kinds
+    split: set[int] = set()
+    for chunk in np.unique(virtual):
+        here = virtual == chunk
+        if table.split_first:
+            split.add(int(np.flatnonzero(here & (kinds == Kind.FORWARD))[0]))
+        if table.split_last:
+            weights = (kinds == Kind.BACKWARD) | (kinds == Kind.WEIGHT_GRADIENT)
+            split.add(int(np.flatnonzero(here & weights)[-1]))
+    return sorted(split)
+
+
+def _action_columns(
+    table: ActionTable, stage: int, actions: Actions, virtual: Indices, owner: Indices
+) -> dict[str, NDArray[np.generic]]:
+    """Return the columns of all rows of a stage as if every row were its whole action."""
+    pairs, inverse = np.unique(
+        np.stack([actions.kinds.astype(np.int64), virtual]), axis=1, return_inverse=True
+    )
+    kinds = [Kind(int(kind)) for kind in pairs[0]]
+    wholes = [table.whole(kind, int(v)) for kind, v in zip(kinds, pairs[1], strict=True)]
+    which = inverse.reshape(-1)[owner]
+    names = [table.tasks.name(kind.name.lower()) for kind in kinds]
+    layers = [table.passes[int(v)].first_layer for v in pairs[1]]
+    return {
+        "lane": np.full(len(owner), Lane.COMPUTE, dtype=np.int8),
+        "kind": np.array([SPAN_KINDS[kind] for kind in kinds], dtype=np.int8)[which],
+        "duration": np.array([duration for _, duration in wholes])[which],
+        "action": actions.kinds[owner].copy(),
+        "micro_batch": actions.micro_batches[owner].copy(),
+        "chunk": actions.chunks[owner].astype(np.int32),
+        "peer": np.full(len(owner), NONE, dtype=np.int32),
+        "n_bytes": np.zeros(len(owner)),
+        "layer": np.array(layers, dtype=np.int32)[which],
+        "pattern": np.array([number for number, _ in wholes], dtype=np.int32)[which],
+        "name": np.array(names, dtype=np.int32)[which],
+    }
+
+
+def _send_columns(
+    table: ActionTable,
+    stage: int,
+    columns: dict[str, NDArray[np.generic]],
+    rows: Indices,
+    receiver: Indices,
+) -> None:
+    """Turn ``rows`` into transfers to ``receiver``."""
+    seconds = {int(peer): table.transfer.duration(stage, int(peer)) for peer in np.unique(receiver)}
+    columns["lane"][rows] = Lane.COMPUTE if table.blocking else Lane.PIPELINE_SEND
+    columns["kind"][rows] = SpanKind.PIPELINE
+    columns["duration"][rows] = [seconds[int(peer)] for peer in receiver]
+    columns["peer"][rows] = receiver
+    columns["n_bytes"][rows] = table.transfer.message
+    columns["layer"][rows] = NONE
+    columns["pattern"][rows] = NONE
+    columns["name"][rows] = table.tasks.name("send")
+
+
+def _by_virtual(
+    kind: Kind | None,
+    parts: dict[int, list[tuple[int, float]]],
+    actions: Actions,
+    virtual: Indices,
+    first: Indices,
+) -> dict[int, list[int]]:
+    """Return the parts' tasks by virtual stage, of forwards or (kind None) of backwards."""
+    return {
+        int(virtual[at]): [int(first[at]) + piece for piece in range(len(blocks))]
+        for at, blocks in parts.items()
+        if (actions.kinds[at] == Kind.FORWARD) == (kind is Kind.FORWARD)
+    }

@@ -1,0 +1,220 @@
+"""A scenario as a program: one rank class per pipeline stage, one step of it.
+
+The step of a rank class, lane by lane:
+
+* compute: host work of the step, the schedule's actions (with a blocking stack, its transfers
+  too), the optimizer update;
+* pipeline send: activations forward, gradients backward;
+* data: gathers of sharded parameters before the first forward, reductions of gradients after
+  the last backward.
+
+Where the stack overlaps gathers or reductions, the first forward and the last backward of each
+chunk are split at their blocks: each block waits for its own parameters, and each block's
+gradients leave as soon as they are there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from simulator.hardware.software import PipelineTransfer
+from simulator.parallel.blocks import virtual_stages
+from simulator.parallel.placement import place
+from simulator.program.actions import ActionTable, StageTasks, add_actions
+from simulator.program.builder import ProgramBuilder
+from simulator.program.gradients import GradientCosts, Transfer
+from simulator.program.passes import PassPlanner, StagePasses
+from simulator.program.prices import Prices
+from simulator.program.tasks import Lane, Program, SpanKind
+from simulator.program.transfers import StageTransfer
+from simulator.schedule.dependencies import flatten, producers
+from simulator.workload.parameters import embedding_parameters_per_rank
+
+if TYPE_CHECKING:
+    from simulator.parallel.blocks import VirtualStage
+    from simulator.parallel.placement import Placement
+    from simulator.scenario.scenario import Scenario
+    from simulator.schedule.actions import Schedule
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that the program of a scenario is built from."""
+
+    scenario: Scenario
+    schedule: Schedule
+    placement: Placement
+    stages: tuple[VirtualStage, ...]
+    """Virtual stages in model order."""
+    passes: tuple[StagePasses, ...]
+    """Their passes, in the same order."""
+    stolen_share: float
+    """Share of the multiprocessors that a running collective takes from other kernels."""
+
+    def parameters(self, stage: int) -> int:
+        """Return the parameters that one rank of a pipeline stage holds."""
+        return sum(self.stages[virtual].parameters for virtual in self.schedule.placement[stage])
+
+
+def make_plan(scenario: Scenario, schedule: Schedule) -> Plan:
+    """Return the priced parts of ``scenario`` under ``schedule``.
+
+    Raises
+    ------
+    LayoutError
+        If model and layout do not divide.
+    """
+    placement = place(scenario.layout, scenario.cluster)
+    stages = virtual_stages(
+        scenario.model,
+        scenario.layout,
+        scenario.shard,
+        scenario.software.kernels,
+        scenario.recompute,
+    )
+    prices = Prices(scenario.cluster, scenario.software, placement.collectives)
+    planner = PassPlanner(prices)
+    return Plan(
+        scenario=scenario,
+        schedule=schedule,
+        placement=placement,
+        stages=stages,
+        passes=tuple(planner.passes(stage) for stage in stages),
+        stolen_share=prices.stolen_share,
+    )
+
+
+def build_program(plan: Plan) -> Program:
+    """Return one step of every pipeline stage as a program."""
+    return _StepBuilder(plan).build()
+
+
+class _StepBuilder:
+    """Adds the parts of the step in the order in which the lanes play them."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._software = plan.scenario.software
+        self._stages = plan.scenario.layout.pipeline
+        ranks = plan.scenario.accelerators / self._stages
+        self._tasks = ProgramBuilder(range(self._stages), [ranks] * self._stages)
+        self._costs = GradientCosts(plan.scenario, plan.placement)
+        self._gathers: dict[int, list[int]] = {}
+        """Virtual stage -> gather task of each of its blocks, in model order."""
+
+    def build(self) -> Program:
+        for stage in range(self._stages):
+            self._begin(stage)
+        played = self._play()
+        ready = [self._reduce(stage, played[stage]) for stage in range(self._stages)]
+        self._sum_tied_embedding(ready)
+        self._update(ready)
+        return self._tasks.build()
+
+    def _begin(self, stage: int) -> None:
+        """Add the host work of the step and, where overlapped, the parameter gathers."""
+        if self._software.step_overhead > 0:
+            self._compute("step_overhead", stage, SpanKind.OTHER, self._software.step_overhead)
+        if self._costs.gathers and self._software.parameter_gather_overlap:
+            for virtual in self._plan.schedule.placement[stage]:
+                self._gathers[virtual] = [
+                    self._data(stage, self._costs.gather(count))
+                    for count in self._plan.passes[virtual].parameters
+                ]
+
+    def _play(self) -> list[StageTasks]:
+        """Add every stage's actions and transfers, and what they wait for."""
+        table = ActionTable(
+            tasks=self._tasks,
+            passes=self._plan.passes,
+            transfer=StageTransfer(self._plan.scenario, self._plan.placement),
+            blocking=self._software.pipeline_transfer is PipelineTransfer.BLOCKING,
+            split_first=bool(self._gathers),
+            split_last=self._costs.reduces and self._software.gradient_reduce_overlap,
+            stolen_share=self._plan.stolen_share,
+            costs=self._costs,
+        )
+        flat = flatten(self._plan.schedule)
+        needed = np.concatenate(producers(self._plan.schedule))
+        played = add_actions(table, self._plan.schedule, flat, needed)
+        first = np.concatenate([stage.first for stage in played])
+        output = np.concatenate([stage.output for stage in played])
+        waiting = np.flatnonzero(needed >= 0)
+        self._tasks.after(first[waiting], output[needed[waiting]])
+        for stage in played:
+            for virtual, parts in stage.first_forward.items():
+                if virtual in self._gathers:
+                    self._tasks.after(np.array(parts), np.array(self._gathers[virtual]))
+        return played
+
+    def _reduce(self, stage: int, played: StageTasks) -> int:
+        """Add a stage's gradient reductions; return the task after which all are done."""
+        last = int(played.last[-1])
+        if not self._costs.reduces:
+            return last
+        if not self._software.gradient_reduce_overlap:
+            transfer = self._costs.reduction(self._plan.parameters(stage))
+            return self._data(stage, transfer, after=last)
+        ready = last
+        for virtual, parts in played.last_backward.items():
+            counts = reversed(self._plan.passes[virtual].parameters)
+            for part, count in zip(parts, counts, strict=True):
+                ready = self._data(stage, self._costs.reduction(count), after=part)
+        return ready
+
+    def _sum_tied_embedding(self, ready: list[int]) -> None:
+        """Add the exchange of a tied embedding's gradient between the first and last stage."""
+        scenario = self._plan.scenario
+        if not scenario.model.tied_embeddings or self._stages == 1:
+            return
+        held = embedding_parameters_per_rank(scenario.model, scenario.layout.tensor).split
+        transfer = self._costs.tied_embedding(held)
+        ends = (0, self._stages - 1)
+        gate = self._tasks.gate(np.array([ready[stage] for stage in ends]), "tied_embedding")
+        for stage in ends:
+            ready[stage] = self._data(stage, transfer, after=gate)
+
+    def _update(self, ready: list[int]) -> None:
+        """Add the gradient norm, the optimizer and, where not overlapped, the gathers."""
+        if self._software.gradient_norm:
+            gate = self._tasks.gate(np.array(ready), "gradient_norm")
+            ready = [
+                self._data(stage, self._costs.norm(), after=gate) for stage in range(self._stages)
+            ]
+        for stage in range(self._stages):
+            held = self._plan.parameters(stage)
+            seconds = self._costs.update(held)
+            update = self._compute("optimizer", stage, SpanKind.OPTIMIZER, seconds)
+            self._tasks.after(update, ready[stage])
+            if self._costs.gathers and not self._software.parameter_gather_overlap:
+                self._data(stage, self._costs.gather(held), after=update)
+
+    def _compute(self, name: str, stage: int, kind: SpanKind, seconds: float) -> int:
+        tasks = self._tasks.add(
+            name=self._tasks.name(name),
+            rank_class=stage,
+            lane=Lane.COMPUTE,
+            kind=kind,
+            duration=seconds,
+        )
+        return int(tasks[0])
+
+    def _data(self, stage: int, transfer: Transfer, *, after: int | None = None) -> int:
+        """Add one communication of the data-parallel group."""
+        task = int(
+            self._tasks.add(
+                name=self._tasks.name(transfer.name),
+                rank_class=stage,
+                lane=Lane.DATA,
+                kind=SpanKind.DATA,
+                duration=transfer.duration,
+                n_bytes=transfer.n_bytes,
+                collective=True,
+            )[0]
+        )
+        if after is not None:
+            self._tasks.after(task, after)
+        return task

@@ -1,0 +1,108 @@
+"""Collects blocks of tasks, column by column, into a program."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from simulator.program.tasks import NONE, Program
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from simulator.program.patterns import Pattern
+
+    Indices = NDArray[np.int64]
+
+COLUMNS: Mapping[str, tuple[type[np.generic], float]] = {
+    "rank_class": (np.int32, NONE),
+    "lane": (np.int8, NONE),
+    "kind": (np.int8, 0),
+    "duration": (np.float64, 0.0),
+    "action": (np.int8, NONE),
+    "micro_batch": (np.int32, NONE),
+    "chunk": (np.int32, NONE),
+    "peer": (np.int32, NONE),
+    "n_bytes": (np.float64, 0.0),
+    "layer": (np.int32, NONE),
+    "pattern": (np.int32, NONE),
+    "name": (np.int32, NONE),
+    "collective": (np.bool_, False),
+}
+"""Type and default of every column of a task."""
+
+
+class ProgramBuilder:
+    """Collects tasks; on each lane they play in the order in which they were added."""
+
+    def __init__(self, stage: Sequence[int], weight: Sequence[float]) -> None:
+        """Start a program with one rank class for each entry of ``stage``."""
+        self._stage = np.asarray(stage, dtype=np.int32)
+        self._weight = np.asarray(weight, dtype=np.float64)
+        self._blocks: list[dict[str, NDArray[Any]]] = []
+        self._edges: list[tuple[Indices, Indices]] = []
+        self._names: dict[str, int] = {}
+        self._patterns: list[Pattern] = []
+        self._tasks = 0
+
+    @property
+    def rank_classes(self) -> int:
+        """Rank classes of the program."""
+        return len(self._stage)
+
+    def name(self, text: str) -> int:
+        """Return the number of a task name."""
+        return self._names.setdefault(text, len(self._names))
+
+    def pattern(self, pattern: Pattern) -> int:
+        """Return the number of a new pattern."""
+        self._patterns.append(pattern)
+        return len(self._patterns) - 1
+
+    def add(self, count: int = 1, **columns: Any) -> Indices:  # noqa: ANN401 - scalars or arrays
+        """Append ``count`` tasks and return their indices, shape ``(count,)``.
+
+        Columns that are not given take the default of `COLUMNS`; scalars fill the block.
+        """
+        unknown = columns.keys() - COLUMNS.keys()
+        if unknown:
+            raise TypeError(f"unknown task columns: {sorted(unknown)}")
+        block = {
+            key: np.broadcast_to(np.asarray(columns.get(key, default), dtype=kind), (count,))
+            for key, (kind, default) in COLUMNS.items()
+        }
+        self._blocks.append(block)
+        self._tasks += count
+        return np.arange(self._tasks - count, self._tasks, dtype=np.int64)
+
+    def after(self, tasks: Indices | int, predecessors: Indices | int) -> None:
+        """Let each of ``tasks`` wait for the predecessor beside it (both broadcast)."""
+        pair = np.broadcast_arrays(np.atleast_1d(tasks), np.atleast_1d(predecessors))
+        self._edges.append((pair[0].astype(np.int64), pair[1].astype(np.int64)))
+
+    def gate(self, predecessors: Indices, name: str) -> int:
+        """Return a task without lane or duration that ends when all ``predecessors`` have."""
+        gate = int(self.add(name=self.name(name))[0])
+        self.after(gate, predecessors)
+        return gate
+
+    def build(self) -> Program:
+        """Return the program in columns."""
+        columns = {key: np.concatenate([block[key] for block in self._blocks]) for key in COLUMNS}
+        tasks = np.concatenate([edge[0] for edge in self._edges] or [np.zeros(0, np.int64)])
+        before = np.concatenate([edge[1] for edge in self._edges] or [np.zeros(0, np.int64)])
+        order = np.lexsort((before, tasks))
+        counts = np.bincount(tasks, minlength=self._tasks)
+        return Program(
+            rank_classes=self.rank_classes,
+            stage=self._stage,
+            weight=self._weight,
+            predecessor_offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            predecessors=before[order],
+            patterns=tuple(self._patterns),
+            names=tuple(self._names),
+            **columns,
+        )

@@ -1,0 +1,163 @@
+"""Prices: the steps of a block as segments with times."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simulator.hardware.collective_costs import collective_time
+from simulator.hardware.operator_costs import operator_time
+from simulator.hardware.software import Launch
+from simulator.operators import Axis, Collective, Communication, Pointwise
+from simulator.program.patterns import Pattern, Segment
+from simulator.program.tasks import Lane, SpanKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from simulator.hardware.cluster import Cluster
+    from simulator.hardware.collectives import GroupSpan
+    from simulator.hardware.software import Software
+    from simulator.operators import Compute
+    from simulator.workload.steps import Step
+
+LANES: Mapping[Axis, tuple[Lane, SpanKind]] = {
+    Axis.TENSOR: (Lane.TENSOR, SpanKind.TENSOR),
+    Axis.CONTEXT: (Lane.CONTEXT, SpanKind.CONTEXT),
+    Axis.EXPERT: (Lane.EXPERT, SpanKind.EXPERT),
+    Axis.DATA: (Lane.DATA, SpanKind.DATA),
+}
+
+
+class Prices:
+    """Seconds of operators and collectives on one cluster under one software stack.
+
+    Remembers what it has priced: the layers of a model repeat the same few shapes.
+    """
+
+    def __init__(
+        self, cluster: Cluster, software: Software, spans: Mapping[Axis, GroupSpan]
+    ) -> None:
+        """Price on ``cluster``; collectives of an axis cross that axis's span."""
+        self._cluster = cluster
+        self._software = software
+        self._spans = spans
+        self._known: dict[Compute | Communication, float] = {}
+        stolen = software.communication_multiprocessors / cluster.accelerator.multiprocessors
+        self.stolen_share = min(stolen, 0.5)
+        """Share of the multiprocessors that a running collective takes from other kernels."""
+
+    def seconds(self, operator: Compute | Communication) -> float:
+        """Return the time of one operator alone on its lane [s]."""
+        if operator not in self._known:
+            self._known[operator] = self._price(operator)
+        return self._known[operator]
+
+    def _price(self, operator: Compute | Communication) -> float:
+        if isinstance(operator, Communication):
+            span = self._spans[operator.axis]
+            return collective_time(operator.kind, operator.n_bytes, span, self._cluster)
+        return operator_time(operator, self._cluster.accelerator)
+
+    def pattern(self, steps: Iterable[Step], kind: SpanKind) -> Pattern:
+        """Return ``steps`` laid out in time; compute segments are of ``kind``.
+
+        A communication holds the compute lane unless the software overlaps it: with independent
+        GEMMs (``under``) if tensor-parallel gradients are asynchronous, or by chunks with the
+        GEMM ``beside`` it for the share ``tensor_overlap`` of its time. What runs beside a
+        collective loses the multiprocessors that the collective takes.
+
+        An eager stack needs host time per kernel; a pass that the host cannot feed in time
+        waits for it at its end (the host runs ahead within a pass).
+        """
+        layout = _Timeline(self, kind, self._software)
+        for step in steps:
+            layout.play(step)
+        return layout.finish()
+
+    def host_time(self, kernels: int) -> float:
+        """Return the host time of launching ``kernels`` [s]; a captured graph launches at once."""
+        if self._software.launch is Launch.GRAPH:
+            return 0.0
+        return kernels * self._software.kernel_launch
+
+
+class _Timeline:
+    """The clock of one pattern while its steps are laid out."""
+
+    def __init__(self, prices: Prices, kind: SpanKind, software: Software) -> None:
+        self._prices = prices
+        self._kind = kind
+        self._software = software
+        self._segments: list[Segment] = []
+        self._clock = 0.0
+        self._kernels = 0
+
+    def play(self, step: Step) -> None:
+        """Lay out one step."""
+        operator = step.operator
+        if not isinstance(operator, Communication):
+            self._compute(operator)
+        elif step.under and self._software.asynchronous_tensor_gradients:
+            self._concurrent(operator, step.under)
+        else:
+            self._sequential(operator, step)
+
+    def finish(self) -> Pattern:
+        """Return the pattern, with a wait at its end if the host launches too slowly."""
+        late = self._prices.host_time(self._kernels) - self._clock
+        if late > 0:
+            self._segments.append(
+                Segment("launch", SpanKind.OTHER, Lane.COMPUTE, self._clock, late)
+            )
+            self._clock += late
+        return Pattern(tuple(self._segments), self._clock)
+
+    def _compute(self, operator: Compute, stretch: float = 1.0) -> None:
+        duration = self._prices.seconds(operator) * stretch
+        self._segments.append(
+            Segment(operator.name, self._kind, Lane.COMPUTE, self._clock, duration)
+        )
+        self._clock += duration
+        self._kernels += operator.kernels if isinstance(operator, Pointwise) else 1
+
+    def _communicate(self, operator: Communication, start: float) -> float:
+        lane, kind = LANES[operator.axis]
+        duration = self._prices.seconds(operator)
+        self._segments.append(Segment(operator.name, kind, lane, start, duration, operator.n_bytes))
+        self._kernels += 1
+        return duration
+
+    def _concurrent(self, operator: Communication, under: tuple[Compute, ...]) -> None:
+        """Run ``under`` while the communication is under way."""
+        start = self._clock
+        communication = self._communicate(operator, start)
+        alone = sum(self._prices.seconds(item) for item in under)
+        share = self._prices.stolen_share
+        # Work done while the collective runs proceeds at (1 - share) of its rate.
+        together = min(alone / (1 - share), alone + share * communication)
+        for item in under:
+            self._compute(item, together / alone)
+        self._clock = max(self._clock, start + communication)
+
+    def _sequential(self, operator: Communication, step: Step) -> None:
+        """Wait for the communication, less what chunked overlap hides behind its GEMM."""
+        duration = self._prices.seconds(operator)
+        hidden = 0.0
+        if operator.axis is Axis.TENSOR and step.beside is not None:
+            hidden = min(
+                self._software.tensor_overlap * duration, self._prices.seconds(step.beside)
+            )
+        elif operator.axis is Axis.CONTEXT:
+            hidden = self._software.context_overlap * duration
+        # A gather hides behind the GEMM that consumes it, a reduction behind the one before it.
+        early = 0.0 if operator.kind is Collective.ALL_GATHER else hidden
+        self._communicate(operator, max(0.0, self._clock - early))
+        slowed = self._prices.stolen_share * hidden
+        self._clock += duration - hidden
+        if slowed > 0:
+            self._segments.append(
+                Segment("overlap_slowdown", self._kind, Lane.COMPUTE, self._clock, slowed)
+            )
+            self._clock += slowed
+        for item in step.under:
+            self._compute(item)

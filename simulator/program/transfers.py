@@ -1,0 +1,53 @@
+"""What a pipeline transfer costs between two stages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from simulator.hardware.collective_costs import collective_time, send_recv_time
+from simulator.operators import Collective
+from simulator.precision import Precision
+
+if TYPE_CHECKING:
+    from simulator.parallel.placement import Placement
+    from simulator.scenario.scenario import Scenario
+
+
+@dataclass(frozen=True, slots=True)
+class StageTransfer:
+    """The hand-over of one micro-batch's activations or gradients between two stages.
+
+    Every tensor-parallel rank sends to its peer at the same time through its own interface.
+    """
+
+    scenario: Scenario
+    placement: Placement
+
+    @property
+    def message(self) -> float:
+        """Bytes that one rank sends."""
+        shard, hidden = self.scenario.shard, self.scenario.model.hidden
+        stream = Precision.BF16.n_bytes * shard.norm_tokens * hidden
+        return stream / shard.tensor if self._scattered else stream
+
+    def duration(self, sender: int, receiver: int) -> float:
+        """Return the time from send to the receiver having its input [s]."""
+        span = self.placement.link(sender, receiver)
+        sent = send_recv_time(self.message, span, self.scenario.cluster)
+        if not self._scattered:
+            return sent
+        whole = self.message * self.scenario.layout.tensor
+        gathered = collective_time(
+            Collective.ALL_GATHER, whole, self.placement.tensor.span, self.scenario.cluster
+        )
+        return sent + gathered
+
+    @property
+    def _scattered(self) -> bool:
+        layout = self.scenario.layout
+        return (
+            self.scenario.software.pipeline_scatter_gather
+            and layout.tensor > 1
+            and not layout.sequence_parallel
+        )

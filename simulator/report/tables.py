@@ -1,0 +1,221 @@
+"""A step's summary as rich renderables: what the command line shows.
+
+Every table reads at 80 columns and without colour, which only repeats what the words say.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final
+
+from rich import box
+from rich.console import Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from simulator import units
+from simulator.report.palette import MEMORY_COLOURS
+from simulator.report.quantities import (
+    SPACE,
+    count_text,
+    percent_text,
+    significant,
+    time_text,
+    time_unit,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from rich.console import RenderableType
+
+HEADLINE_CONVENTION: Final = "palm"
+"""Convention of model FLOPs in headlines: the one that MFU was defined with (PaLM, appendix B)."""
+
+MOST_STAGES: Final = 16
+"""Lines of the memory table; of more stages the fullest are shown."""
+
+BAR_WIDTH: Final = 24
+"""Characters of the bar of a part that takes the whole step."""
+
+
+def summary_tables(summary: Mapping[str, Any]) -> list[RenderableType]:
+    """Return all that a summary says, from the headline down.
+
+    Parameters
+    ----------
+    summary
+        Summary of a step, as written to ``summary.json``.
+    """
+    parts: list[RenderableType] = [
+        headline(summary),
+        description(summary),
+        throughput_table(summary),
+        breakdown_table(summary),
+        memory_table(summary),
+        groups_table(summary["groups"]),
+        _listing("Assumptions", summary["assumptions"]),
+        _listing("Files", summary["files"].values()),
+    ]
+    return [parts[0], *(Padding(part, (1, 0, 0, 0)) for part in parts[1:])]
+
+
+def headline(summary: Mapping[str, Any]) -> Text:
+    """Return one sentence: step time, tokens/s and MFU."""
+    mfu = percent_text(summary["mfu"][HEADLINE_CONVENTION])
+    facts = (
+        f"one step takes {time_text(summary['step_time_s'])}",
+        f"{count_text(summary['tokens_per_s'])} tokens/s",
+        f"MFU {mfu} ({HEADLINE_CONVENTION})",
+    )
+    return Text(f"{summary['scenario']}: {', '.join(facts)}", style="bold")
+
+
+def description(summary: Mapping[str, Any]) -> Table:
+    """Return what was simulated: model, accelerators, layout, schedule, engine."""
+    layout = (f"{_words(axis)}{SPACE}{degree}" for axis, degree in summary["layout"].items())
+    parameters = count_text(summary["parameters"]).replace("G", "B")  # the field counts billions
+    lines = {
+        "model": f"{summary['model']}, {parameters} parameters",
+        "cluster": f"{summary['cluster']}, {summary['accelerators']:,} x {summary['accelerator']}",
+        "layout": ", ".join(layout),
+        "schedule": f"{summary['schedule']}, played by the {summary['engine']} engine",
+        "tokens": f"{count_text(summary['tokens_per_step'])} per step, "
+        f"{significant(summary['tokens_per_s_per_accelerator'])} per second and accelerator",
+    }
+    grid = Table.grid(padding=(0, 2))
+    for name, line in lines.items():
+        grid.add_row(Text(name, style="dim"), line)
+    return grid
+
+
+def throughput_table(summary: Mapping[str, Any]) -> Table:
+    """Return model FLOPs, FLOP/s, MFU and HFU by convention."""
+    peak = f"dense peak {significant(summary['peak_tflop_per_s'])}{SPACE}TFLOP/s"
+    table = _table(f"Utilisation ({peak} per accelerator)")
+    _add_columns(table, "convention", "model TFLOP/token", "TFLOP/s/accelerator", "MFU", "HFU")
+    for convention, n_flop in summary["model_flop_per_token"].items():
+        table.add_row(
+            convention,
+            significant(n_flop / units.TERA),
+            significant(summary["tflop_per_s_per_accelerator"][convention]),
+            percent_text(summary["mfu"][convention]),
+            percent_text(summary["hfu"][convention]),
+        )
+    return table
+
+
+def breakdown_table(summary: Mapping[str, Any]) -> Table:
+    """Return where the step goes: time and share of every part that takes any."""
+    parts = {part: time_s for part, time_s in summary["breakdown_s"].items() if time_s}
+    step_time_s = summary["step_time_s"]
+    size_s, unit = time_unit(step_time_s)
+    ideal = percent_text(summary["bubble_fraction_ideal"])
+    table = _table(f"Where the step goes (ideal bubble {ideal})", show_footer=True)
+    table.add_column("part", "step")
+    table.add_column(unit, f"{step_time_s / size_s:.3f}", justify="right")
+    table.add_column("share", f"100.0{SPACE}%", justify="right")
+    table.add_column("", no_wrap=True)
+    for (part, time_s), tenths in zip(parts.items(), shares_in_tenths(parts.values()), strict=True):
+        bar = "█" * round(BAR_WIDTH * time_s / step_time_s)
+        table.add_row(_words(part), f"{time_s / size_s:.3f}", percent_text(tenths / 1000), bar)
+    return table
+
+
+def shares_in_tenths(values: Iterable[float]) -> list[int]:
+    """Return shares in tenths of a percent that add up to exactly 1000.
+
+    Each share is rounded down; those cut most get the tenths that are left (largest remainder).
+    """
+    numbers = list(values)
+    exact = [1000 * number / sum(numbers) for number in numbers]
+    tenths = [int(share) for share in exact]
+    by_loss = sorted(range(len(exact)), key=lambda index: tenths[index] - exact[index])
+    for index in by_loss[: 1000 - sum(tenths)]:
+        tenths[index] += 1
+    return tenths
+
+
+def memory_table(summary: Mapping[str, Any]) -> Group:
+    """Return the peak memory of every stage by component, and whether it fits."""
+    memory = summary["memory_gib"]
+    used = [name for name in MEMORY_COLOURS if any(stage[name] for stage in memory["stages"])]
+    lines = _merged(memory["stages"], [*used, "total"])
+    shown = sorted(sorted(lines, key=lambda line: -line[-1])[:MOST_STAGES])
+    only = f", the fullest {MOST_STAGES} of {len(lines)} lines" if len(lines) > MOST_STAGES else ""
+    table = _table(f"Memory at its peak by stage [GiB]{only}", padding=0)
+    _add_columns(table, "stage", *used, "total", "")
+    for first, last, *values in shown:
+        stages = f"{first}" if first == last else f"{first}-{last}"
+        numbers = [f"{value:.1f}" for value in values]
+        over = values[-1] > memory["capacity"]
+        table.add_row(stages, *numbers, "over" if over else "", style="bold red" if over else "")
+    style = "green" if summary["fits"] else "bold red"
+    return Group(table, Text(memory_verdict(summary), style=style))
+
+
+def memory_verdict(summary: Mapping[str, Any]) -> str:
+    """Return one sentence: whether the fullest stage fits, and by how much [GiB]."""
+    memory = summary["memory_gib"]
+    fullest = max(memory["stages"], key=lambda stage: stage["total"])["stage"]
+    peak, capacity = memory["peak"], memory["capacity"]
+    room = f"{abs(capacity - peak):.1f} GiB {'free' if summary['fits'] else 'too much'}"
+    verdict = "Fits" if summary["fits"] else "Does not fit"
+    return f"{verdict}: stage {fullest} peaks at {peak:.1f} of {capacity:.1f} GiB, {room}"
+
+
+def groups_table(groups: Sequence[Mapping[str, Any]]) -> Table:
+    """Return the process groups: their ranks, the nodes they span and the bandwidth they get."""
+    table = _table("Communication groups")
+    _add_columns(table, "axis", "ranks", "nodes", "tier", "bus bandwidth [GB/s]")
+    for group in groups:
+        bandwidth = group["bus_bandwidth_gb_per_s"]
+        table.add_row(
+            group["axis"],
+            f"{group['ranks']:,}",
+            f"{group['nodes']:,}",
+            str(group["tier"]),
+            "-" if bandwidth is None else significant(bandwidth),
+        )
+    return table
+
+
+def _merged(stages: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[list[float]]:
+    """Return lines ``[first stage, last stage, *values]``; neighbours that read alike share one."""
+
+    def values(stage: Mapping[str, Any]) -> list[float]:
+        return [round(stage[column], 1) for column in columns]
+
+    runs = [(like, list(run)) for like, run in groupby(stages, key=values)]
+    return [[run[0]["stage"], run[-1]["stage"], *like] for like, run in runs]
+
+
+def _table(title: str, **options: Any) -> Table:  # noqa: ANN401 - rich's own options
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        header_style="dim",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
+        **options,
+    )
+
+
+def _add_columns(table: Table, first: str, *numeric: str) -> None:
+    table.add_column(first)
+    for name in numeric:
+        table.add_column(name, justify="right")
+
+
+def _listing(title: str, lines: Iterable[str]) -> Group:
+    grid = Table.grid(padding=(0, 1))
+    for line in lines:
+        grid.add_row("-", str(line))
+    return Group(Text(title, style="bold"), grid)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

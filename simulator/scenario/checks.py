@@ -1,0 +1,178 @@
+"""Rules between fields: each is a function from a scenario to the problems it finds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simulator.errors import LayoutError, ScheduleError
+from simulator.parallel.layout import INNERMOST_FIRST
+from simulator.parallel.stages import split_layers
+from simulator.precision import Precision
+from simulator.schedule.pipelines import ideal_bubble_fraction
+from simulator.workload.parameters import layer_parameters_per_rank
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from simulator.scenario.scenario import Scenario
+
+    Finding = tuple[str, str]
+    """Field path and message."""
+    Check = Callable[[Scenario], Iterator[Finding]]
+
+
+def findings(scenario: Scenario) -> list[Finding]:
+    """Return every broken rule as (field path, message), in the order of `CHECKS`."""
+    return [finding for check in CHECKS for finding in check(scenario)]
+
+
+def degrees_fill_the_job(scenario: Scenario) -> Iterator[Finding]:
+    """The product of the degrees is the number of accelerators."""
+    layout = scenario.layout
+    if layout.ranks != scenario.accelerators:
+        product = " x ".join(f"{axis} {degree}" for axis, degree in layout.degrees.items())
+        yield (
+            "layout",
+            f"{product} = {layout.ranks:,} ranks, but the scenario has "
+            f"{scenario.accelerators:,} accelerators",
+        )
+
+
+def cluster_is_large_enough(scenario: Scenario) -> Iterator[Finding]:
+    """The fabric joins as many accelerators as the job has."""
+    largest = scenario.cluster.largest
+    if scenario.accelerators > largest:
+        yield (
+            "accelerators",
+            f"{scenario.accelerators:,} accelerators, but {scenario.cluster.name} joins at most "
+            f"{largest:,}",
+        )
+
+
+def order_names_every_axis(scenario: Scenario) -> Iterator[Finding]:
+    """The rank order is a permutation of the axes."""
+    order = scenario.layout.order
+    if sorted(order) != sorted(INNERMOST_FIRST):
+        yield (
+            "layout.order",
+            f"must name each of {', '.join(INNERMOST_FIRST)} once, innermost first; "
+            f"got {', '.join(order) or 'nothing'}",
+        )
+
+
+def batch_divides(scenario: Scenario) -> Iterator[Finding]:
+    """The global batch is whole micro-batches on every data-parallel rank."""
+    batch, data = scenario.batch, scenario.layout.data
+    per_pass = data * batch.micro_batch
+    if batch.global_batch % per_pass:
+        yield (
+            "batch.global_batch",
+            f"{batch.global_batch:,} sequences do not divide into data {data} x micro_batch "
+            f"{batch.micro_batch} = {per_pass:,} sequences at a time "
+            f"({batch.global_batch:,} / {per_pass:,} = {batch.global_batch / per_pass:.2f})",
+        )
+
+
+def sequence_divides(scenario: Scenario) -> Iterator[Finding]:
+    """Context and sequence parallelism cut the sequence evenly."""
+    length, layout = scenario.batch.sequence_length, scenario.layout
+    pieces = layout.context * (layout.tensor if layout.sequence_parallel else 1)
+    if length % pieces:
+        yield (
+            "batch.sequence_length",
+            f"{length:,} tokens do not divide by {pieces} (context {layout.context}"
+            + (f" x tensor {layout.tensor})" if layout.sequence_parallel else ")"),
+        )
+
+
+def sequence_fits_the_positions(scenario: Scenario) -> Iterator[Finding]:
+    """A model with learned positions has enough of them."""
+    most, length = scenario.model.max_positions, scenario.batch.sequence_length
+    if 0 < most < length:
+        yield (
+            "batch.sequence_length",
+            f"{length:,} tokens, but {scenario.model.name} has {most:,} learned positions",
+        )
+
+
+def sequence_parallelism_has_a_group(scenario: Scenario) -> Iterator[Finding]:
+    """Sequence parallelism splits over the tensor group, so there must be one."""
+    if scenario.layout.sequence_parallel and scenario.layout.tensor == 1:
+        yield (
+            "layout.sequence_parallel",
+            "needs layout.tensor > 1: it splits the sequence over the tensor-parallel group",
+        )
+
+
+def heads_divide(scenario: Scenario) -> Iterator[Finding]:
+    """Tensor parallelism cuts heads, key/value heads and the MLP evenly."""
+    try:
+        layer_parameters_per_rank(scenario.model, scenario.layout.tensor)
+    except LayoutError as error:
+        yield "layout.tensor", str(error)
+
+
+def layers_fit_the_stages(scenario: Scenario) -> Iterator[Finding]:
+    """Every inner virtual stage has a layer; an explicit split holds every layer once."""
+    layout, layers = scenario.layout, scenario.model.layers
+    if layout.layers is None:
+        try:
+            split_layers(layers, layout.chunks)
+        except LayoutError as error:
+            yield "layout.pipeline", str(error)
+        return
+    if len(layout.layers) != layout.chunks:
+        yield (
+            "layout.layers",
+            f"lists {len(layout.layers)} virtual stages, but pipeline {layout.pipeline} x "
+            f"virtual_stages {layout.virtual_stages} = {layout.chunks}",
+        )
+    if sum(layout.layers) != layers:
+        yield (
+            "layout.layers",
+            f"adds up to {sum(layout.layers)} layers, but {scenario.model.name} has {layers}",
+        )
+
+
+def schedule_accepts(scenario: Scenario) -> Iterator[Finding]:
+    """The schedule exists and takes these stages, micro-batches and chunks."""
+    layout = scenario.layout
+    if scenario.micro_batches < 1:
+        return
+    try:
+        ideal_bubble_fraction(
+            scenario.schedule, layout.pipeline, scenario.micro_batches, layout.virtual_stages
+        )
+    except ScheduleError as error:
+        yield "schedule", str(error)
+
+
+def accelerator_has_the_precision(scenario: Scenario) -> Iterator[Finding]:
+    """The part has a rate for the linear layers, and for bf16 or fp16 or fp32 attention."""
+    accelerator = scenario.cluster.accelerator
+    for rates in (accelerator.peak_flop_rate, accelerator.achievable_flop_rate):
+        if scenario.precision not in rates:
+            yield (
+                "precision",
+                f"{accelerator.name} has no {scenario.precision} rate; "
+                f"it has: {', '.join(sorted(rates))}",
+            )
+            return
+    if Precision.BF16 not in accelerator.achievable_flop_rate:
+        yield "cluster.accelerator", f"{accelerator.name} has no bf16 rate for attention and head"
+
+
+CHECKS: tuple[Check, ...] = (
+    degrees_fill_the_job,
+    cluster_is_large_enough,
+    order_names_every_axis,
+    batch_divides,
+    sequence_divides,
+    sequence_fits_the_positions,
+    sequence_parallelism_has_a_group,
+    heads_divide,
+    layers_fit_the_stages,
+    schedule_accepts,
+    accelerator_has_the_precision,
+)
+"""Every rule, in the order in which its problems are reported."""

@@ -1,0 +1,49 @@
+"""The scenario: a model, a cluster, a stack and a layout, resolved and frozen."""
+
+from __future__ import annotations
+
+from simulator.fields import Count, Text, record
+from simulator.hardware.cluster import Cluster
+from simulator.hardware.software import Software
+from simulator.parallel.blocks import Recompute
+from simulator.parallel.layout import Batch, Layout
+from simulator.precision import Precision
+from simulator.workload.steps import Shard
+from simulator.workload.transformer import Transformer
+
+
+@record
+class Scenario:
+    """One training step to simulate; every reference to a profile is resolved."""
+
+    name: Text
+    model: Transformer
+    cluster: Cluster
+    accelerators: Count
+    """Accelerators of the job: the product of the layout's degrees."""
+    software: Software
+    layout: Layout
+    batch: Batch
+    schedule: Text
+    """Name of the pipeline schedule."""
+    precision: Precision
+    """Format of the linear layers' GEMMs; MFU is of this format's dense peak."""
+    recompute: Recompute
+
+    @property
+    def micro_batches(self) -> int:
+        """Micro-batches of each data-parallel rank per step."""
+        return self.batch.micro_batches(self.layout.data)
+
+    @property
+    def shard(self) -> Shard:
+        """One rank's share of one micro-batch."""
+        return Shard(
+            micro_batch=self.batch.micro_batch,
+            sequence_length=self.batch.sequence_length,
+            tensor=self.layout.tensor,
+            context=self.layout.context,
+            sequence_parallel=self.layout.sequence_parallel,
+            precision=self.precision,
+            gradient_precision=self.software.gradient_precision,
+        )

@@ -1,0 +1,396 @@
+"""Layers as operators: what one rank computes, sends and keeps for one micro-batch.
+
+Shapes are those of the rank's shard: ``T`` tokens in tensor-parallel regions, ``T/t`` between
+them with sequence parallelism. Messages follow Megatron: an all-reduce after each row-parallel
+GEMM, or with sequence parallelism an all-gather before each column-parallel GEMM and a
+reduce-scatter after each row-parallel one (Korthikanti et al. 2022, section 4.2). The saved
+activations without recomputation reproduce their ``s b h (10 + 24/t + 5 a s / (h t))`` for an
+unfused-attention GPT layer with dropout.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from simulator.operators import (
+    Attention,
+    Axis,
+    Collective,
+    Communication,
+    Gemm,
+    Kernels,
+    Pointwise,
+    Role,
+)
+from simulator.precision import Precision
+from simulator.workload import pointwise
+from simulator.workload.parameters import padded_vocabulary
+from simulator.workload.steps import Block, Saved, Shard, Step
+
+if TYPE_CHECKING:
+    from simulator.workload.transformer import Transformer
+
+BF16 = Precision.BF16.n_bytes
+FP32 = Precision.FP32.n_bytes
+DROPOUT_MASK = 1.0
+"""Bytes per element of a saved dropout mask."""
+
+
+class Linear(NamedTuple):
+    """The three GEMMs of a linear layer; all carry the forward product's m, n and k."""
+
+    forward: Gemm
+    input_gradient: Gemm
+    weight_gradient: Gemm
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Attention or MLP between its column-parallel entry and its row-parallel exit."""
+
+    name: str
+    entry: Linear
+    exit: Linear
+    forward: tuple[Step, ...]
+    backward: tuple[Step, ...]
+    core: tuple[Step, ...]
+    saved: tuple[Saved, ...]
+
+
+def transformer_layer(model: Transformer, shard: Shard, kernels: Kernels) -> Block:
+    """Return one transformer layer as one rank runs it.
+
+    Neglected: the weight gradients of norms and biases (their traffic is below 0.1 % of the
+    layer's), and copies that some kernels make of strided inputs.
+    """
+    builder = _Builder(model, shard, kernels)
+    attention, mlp = builder.attention(), builder.mlp()
+    if model.parallel_block:
+        parts = [builder.residual_part((attention, mlp))]
+    else:
+        parts = [builder.residual_part((attention,)), builder.residual_part((mlp,))]
+    return Block(
+        name="layer",
+        forward=tuple(step for part in parts for step in part.forward),
+        backward=tuple(step for part in reversed(parts) for step in part.backward),
+        core_attention=attention.core,
+        saved=tuple(saved for part in parts for saved in part.saved),
+        input_bytes=builder.stream_bytes,
+        working_bytes=2 * BF16 * shard.tokens * max(mlp.entry.forward.n, attention.entry.forward.n),
+    )
+
+
+def embedding(model: Transformer, shard: Shard, kernels: Kernels) -> Block:
+    """Return the token embedding of the first stage.
+
+    The vocabulary is split over the tensor group; partial rows are summed by one collective.
+    Ids are neglected as activations, learned positions as traffic.
+    """
+    builder = _Builder(model, shard, kernels)
+    elements = float(shard.tokens * model.hidden)
+    lookup = Pointwise("embedding", 2 * BF16 * elements, kernels=3)
+    scatter = Pointwise("embedding_gradient", 3 * BF16 * elements)
+    mask = (Saved("embedding_dropout", DROPOUT_MASK * shard.norm_tokens * model.hidden),)
+    return Block(
+        name="embedding",
+        forward=(Step(lookup), *builder.leave(None)),
+        backward=(*builder.leave_backward(None), Step(scatter, weight=True)),
+        core_attention=(),
+        saved=mask if kernels.dropout else (),
+        input_bytes=0.0,
+        working_bytes=BF16 * elements,
+    )
+
+
+def head(model: Transformer, shard: Shard, kernels: Kernels) -> Block:
+    """Return the final norm, the output projection and the loss of the last stage.
+
+    The logits stay split over the tensor group; three all-reduces of one fp32 per token (the
+    maximum, the target's logit, the sum of exponentials) join the shards.
+    """
+    builder = _Builder(model, shard, kernels)
+    vocabulary = padded_vocabulary(model.vocabulary, shard.tensor) // shard.tensor
+    logits = _linear("logits", shard.tokens, vocabulary, model.hidden, Precision.BF16)
+    norm_forward, norm_backward = builder.norm()
+    loss_forward, loss_backward = pointwise.cross_entropy(shard.tokens * vocabulary, kernels)
+    kept = (BF16 if kernels.fused_cross_entropy else FP32) * shard.tokens * vocabulary
+    return Block(
+        name="head",
+        forward=(
+            Step(norm_forward),
+            *builder.enter(logits.forward),
+            Step(logits.forward),
+            *builder.loss_sums(),
+            Step(loss_forward),
+        ),
+        backward=(
+            Step(loss_backward),
+            *builder.entry_backward((logits,)),
+            Step(norm_backward),
+        ),
+        core_attention=(),
+        saved=(*builder.norm_saved("head"), Saved("logits", kept)),
+        input_bytes=builder.stream_bytes,
+        working_bytes=kept,
+    )
+
+
+class _Part(NamedTuple):
+    """A residual branch with its norm, collectives and residual addition."""
+
+    forward: tuple[Step, ...]
+    backward: tuple[Step, ...]
+    saved: tuple[Saved, ...]
+
+
+def _linear(name: str, m: int, n: int, k: int, precision: Precision) -> Linear:
+    def gemm(suffix: str, role: Role) -> Gemm:
+        return Gemm(name + suffix, m, n, k, precision=precision, role=role)
+
+    return Linear(
+        gemm("", Role.FORWARD),
+        gemm("_input_gradient", Role.INPUT_GRADIENT),
+        gemm("_weight_gradient", Role.WEIGHT_GRADIENT),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Builder:
+    """The model, the shard and the kernels that every part of a layer is made from."""
+
+    model: Transformer
+    shard: Shard
+    kernels: Kernels
+
+    @property
+    def stream_elements(self) -> float:
+        """Elements of the residual stream on this rank."""
+        return self.shard.norm_tokens * self.model.hidden
+
+    @property
+    def stream_bytes(self) -> float:
+        """Bytes of the residual stream on this rank."""
+        return BF16 * self.stream_elements
+
+    # ---- branches -------------------------------------------------------------------------
+
+    def attention(self) -> Branch:
+        """Return the attention branch: QKV, positions, scores, output projection."""
+        model, shard = self.model, self.shard
+        heads, kv_heads = model.heads // shard.tensor, max(1, model.kv_heads // shard.tensor)
+        width, kv_width = heads * model.head_dim, kv_heads * model.head_dim
+        columns = width + 2 * kv_width
+        prepare, prepare_backward = pointwise.head_preparation(
+            model, float(shard.tokens * (width + kv_width)), self.kernels
+        )
+        core = self._core_attention(heads, kv_heads, backward=False)
+        core_backward = self._core_attention(heads, kv_heads, backward=True)
+        return Branch(
+            name="attention",
+            entry=_linear("qkv", shard.tokens, columns, model.hidden, shard.precision),
+            exit=_linear("attention_out", shard.tokens, model.hidden, width, shard.precision),
+            forward=(*map(Step, prepare), *core),
+            backward=(*core_backward, *map(Step, prepare_backward)),
+            core=core,
+            saved=(
+                Saved("qkv", BF16 * shard.tokens * columns),
+                *self._saved_scores(heads),
+                Saved("attention_output", BF16 * shard.tokens * width),
+            ),
+        )
+
+    def mlp(self) -> Branch:
+        """Return the MLP branch: up (and gate), activation, down."""
+        model, shard = self.model, self.shard
+        width = model.ffn_hidden // shard.tensor
+        columns = 2 * width if model.gated_mlp else width
+        forward, backward = pointwise.activation(model, float(shard.tokens * width), self.kernels)
+        return Branch(
+            name="mlp",
+            entry=_linear("mlp_up", shard.tokens, columns, model.hidden, shard.precision),
+            exit=_linear("mlp_down", shard.tokens, model.hidden, width, shard.precision),
+            forward=(Step(forward),),
+            backward=(Step(backward),),
+            core=(),
+            saved=(
+                Saved("mlp_up", BF16 * shard.tokens * columns),
+                Saved("activation", BF16 * shard.tokens * width),
+            ),
+        )
+
+    def _core_attention(self, heads: int, kv_heads: int, *, backward: bool) -> tuple[Step, ...]:
+        """Return scores to context; with context parallelism keys and values are gathered first.
+
+        The gather moves all keys and values at once, as Llama 3 does (section 3.3.2); a ring
+        moves the same bytes in pieces.
+        """
+        model, shard = self.model, self.shard
+        kernel = Attention(
+            name="attention_backward" if backward else "attention",
+            batch=shard.micro_batch,
+            heads=heads,
+            kv_heads=kv_heads,
+            queries=shard.sequence_length // shard.context,
+            keys=shard.sequence_length,
+            head_dim=model.head_dim,
+            window=model.window,
+            backward=backward,
+            kernel=self.kernels.attention,
+        )
+        if shard.context == 1:
+            return (Step(kernel),)
+        positions = shard.micro_batch * shard.sequence_length
+        n_bytes = 2 * BF16 * positions * kv_heads * model.head_dim
+
+        def exchange(name: str, kind: Collective) -> Step:
+            return Step(Communication(name, kind, Axis.CONTEXT, n_bytes))
+
+        gather = exchange("kv_all_gather", Collective.ALL_GATHER)
+        if not backward:
+            return gather, Step(kernel)
+        return gather, Step(kernel), exchange("kv_reduce_scatter", Collective.REDUCE_SCATTER)
+
+    def _saved_scores(self, heads: int) -> tuple[Saved, ...]:
+        """Return what the attention core keeps: the scores, or a flash kernel's row statistics."""
+        shard = self.shard
+        if not self.kernels.attention.stores_scores:
+            return (Saved("attention_statistics", FP32 * shard.tokens * heads, True),)  # noqa: FBT003 - the field's name is in the class
+        pairs = shard.tokens * heads * shard.sequence_length
+        softmax = Saved("softmax", BF16 * pairs, core_attention=True)
+        if not self.kernels.dropout:
+            return (softmax,)
+        dropped = Saved("attention_dropout", (DROPOUT_MASK + BF16) * pairs, core_attention=True)
+        return softmax, dropped
+
+    # ---- around the branches --------------------------------------------------------------
+
+    def residual_part(self, branches: tuple[Branch, ...]) -> _Part:
+        """Return branches that share one norm, one residual addition and their collectives."""
+        norm_forward, norm_backward = self.norm()
+        add_forward, add_backward = pointwise.residual(self.stream_elements, self.kernels)
+        post = [self.norm()] if self.model.post_norms else []
+        first, last = branches[0], branches[-1]
+        forward = (
+            Step(norm_forward),
+            *self.enter(first.entry.forward),
+            *(step for branch in branches for step in self._branch_forward(branch)),
+            *self.leave(last.exit.forward),
+            *(Step(norm[0]) for norm in post),
+            Step(add_forward),
+        )
+        backward = (
+            Step(add_backward),
+            *(Step(norm[1]) for norm in post),
+            *self.leave_backward(last.exit.input_gradient),
+            *(step for branch in reversed(branches) for step in self._branch_backward(branch)),
+            *self.entry_backward(tuple(branch.entry for branch in branches)),
+            Step(norm_backward),
+        )
+        saved = [
+            *self.norm_saved(first.name),
+            *(item for branch in branches for item in branch.saved),
+        ]
+        if post:
+            saved.append(Saved("post_norm_input", self.stream_bytes))
+        if self.kernels.dropout:
+            saved.append(Saved("residual_dropout", DROPOUT_MASK * self.stream_elements))
+        return _Part(forward, backward, tuple(saved))
+
+    def norm(self) -> tuple[Pointwise, Pointwise]:
+        """Return one norm of the residual stream, forward and backward."""
+        return pointwise.normalisation(self.model, self.stream_elements, self.kernels)
+
+    def norm_saved(self, name: str) -> tuple[Saved, ...]:
+        """Return a norm's input and output; unfused norms also keep an fp32 copy."""
+        saved = [
+            Saved(f"{name}_norm_input", self.stream_bytes),
+            Saved(f"{name}_norm_output", self.stream_bytes),
+        ]
+        if not self.kernels.fused_norm:
+            saved.append(Saved(f"{name}_norm_fp32", FP32 * self.stream_elements))
+        return tuple(saved)
+
+    def enter(self, gemm: Gemm) -> tuple[Step, ...]:
+        """Return what precedes a column-parallel GEMM: with sequence parallelism, a gather."""
+        if not self.shard.sequence_parallel:
+            return ()
+        return self._exchange("tensor_all_gather", Collective.ALL_GATHER, beside=gemm)
+
+    def leave(self, gemm: Gemm | None) -> tuple[Step, ...]:
+        """Return what follows a row-parallel GEMM: the sum over the tensor group."""
+        if self.shard.sequence_parallel:
+            return self._exchange("tensor_reduce_scatter", Collective.REDUCE_SCATTER, beside=gemm)
+        return self._exchange("tensor_all_reduce", Collective.ALL_REDUCE, beside=gemm)
+
+    def leave_backward(self, gemm: Gemm | None) -> tuple[Step, ...]:
+        """Return what precedes a row-parallel GEMM's gradient: a gather if sequences are split."""
+        if not self.shard.sequence_parallel:
+            return ()
+        return self._exchange("tensor_all_gather", Collective.ALL_GATHER, beside=gemm)
+
+    def entry_backward(self, entries: tuple[Linear, ...]) -> tuple[Step, ...]:
+        """Return the gradients of column-parallel layers that share one input.
+
+        The input is gathered again (it was saved split) under the input gradient; the input
+        gradient is summed over the tensor group under the weight gradient.
+        """
+        gemms = tuple(entry.input_gradient for entry in reversed(entries))
+        weights = tuple(entry.weight_gradient for entry in reversed(entries))
+        accumulations = tuple(step for weight in weights for step in self._accumulation(weight))
+        if self.shard.tensor == 1:
+            return (
+                *map(Step, gemms),
+                *(Step(gemm, weight=True) for gemm in weights),
+                *accumulations,
+            )
+        if not self.shard.sequence_parallel:
+            total = self._communication("tensor_all_reduce", Collective.ALL_REDUCE)
+            return (*map(Step, gemms), Step(total, under=weights), *accumulations)
+        gather = self._communication("tensor_all_gather", Collective.ALL_GATHER)
+        scatter = self._communication("tensor_reduce_scatter", Collective.REDUCE_SCATTER)
+        return (
+            Step(gather, weight=True, under=gemms),
+            Step(scatter, under=weights),
+            *accumulations,
+        )
+
+    def loss_sums(self) -> tuple[Step, ...]:
+        """Return the three small all-reduces of a vocabulary-parallel cross-entropy."""
+        if self.shard.tensor == 1:
+            return ()
+        message = FP32 * self.shard.tokens
+        return tuple(
+            Step(Communication(f"loss_{what}", Collective.ALL_REDUCE, Axis.TENSOR, message))
+            for what in ("maximum", "target", "sum")
+        )
+
+    def _branch_forward(self, branch: Branch) -> tuple[Step, ...]:
+        return Step(branch.entry.forward), *branch.forward, Step(branch.exit.forward)
+
+    def _branch_backward(self, branch: Branch) -> tuple[Step, ...]:
+        """Return a branch's backward pass without that of its entry."""
+        weight = branch.exit.weight_gradient
+        return (
+            Step(branch.exit.input_gradient),
+            Step(weight, weight=True),
+            *self._accumulation(weight),
+            *branch.backward,
+        )
+
+    def _accumulation(self, weight: Gemm) -> tuple[Step, ...]:
+        if self.kernels.fused_gradient_accumulation:
+            return ()
+        add = pointwise.gradient_accumulation(
+            float(weight.n * weight.k), self.shard.gradient_precision
+        )
+        return (Step(add, weight=True),)
+
+    def _communication(self, name: str, kind: Collective) -> Communication:
+        n_bytes = BF16 * self.shard.tokens * self.model.hidden
+        return Communication(name, kind, Axis.TENSOR, n_bytes)
+
+    def _exchange(self, name: str, kind: Collective, *, beside: Gemm | None) -> tuple[Step, ...]:
+        if self.shard.tensor == 1:
+            return ()
+        return (Step(self._communication(name, kind), beside=beside),)
