@@ -28,7 +28,7 @@ COLOURS: Final[Mapping[str, str]] = MappingProxyType(
         "context": "#999933",
         "expert": "#882255",
         "data": "#332288",
-        "other": "#999999",
+        "other": "#BBBBBB",
         "idle": "#E8EAED",
         "capacity": "#000000",
     }
@@ -48,7 +48,7 @@ MEMORY_COLOURS: Final[Mapping[str, str]] = MappingProxyType(
         "activations": "#56B4E9",
         "logits": "#009E73",
         "buffers": "#CC79A7",
-        "framework": "#999999",
+        "framework": "#BBBBBB",
     }
 )
 """Hex colour by component of a stage's memory, in stacking order."""

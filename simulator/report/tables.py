@@ -144,13 +144,14 @@ def memory_table(summary: Mapping[str, Any]) -> Group:
     lines = _merged(memory["stages"], [*used, "total"])
     shown = sorted(sorted(lines, key=lambda line: -line[-1])[:MOST_STAGES])
     only = f", the fullest {MOST_STAGES} of {len(lines)} lines" if len(lines) > MOST_STAGES else ""
-    table = _table(f"Memory at its peak by stage [GiB]{only}", padding=0)
+    star = "" if summary["fits"] else ", * over capacity"
+    table = _table(f"Memory at its peak by stage [GiB]{only}{star}", padding=0)
     _add_columns(table, "stage", *used, "total", "")
     for first, last, *values in shown:
         stages = f"{first}" if first == last else f"{first}-{last}"
         numbers = [f"{value:.1f}" for value in values]
         over = values[-1] > memory["capacity"]
-        table.add_row(stages, *numbers, "over" if over else "", style="bold red" if over else "")
+        table.add_row(stages, *numbers, "*" if over else "", style="bold red" if over else "")
     style = "green" if summary["fits"] else "bold red"
     return Group(table, Text(memory_verdict(summary), style=style))
 
