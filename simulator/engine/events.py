@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import networkx as nx
 import numpy as np
 import simpy
 
@@ -14,6 +13,8 @@ from simulator.program.tasks import NONE
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    import networkx as nx
 
     from simulator.program.tasks import Program
 
@@ -49,10 +50,10 @@ class _Player:
         count = len(program)
         self.start = [0.0] * count
         self.end = [0.0] * count
+        self.ended = [False] * count
         self.unplayed = count
         self.standing: dict[int, int] = {}
         """Lane -> task at which it stands."""
-        self._ended = [False] * count
         self._waiting: dict[int, simpy.Event] = {}
         self._offsets = program.predecessor_offsets.tolist()
         self._predecessors = program.predecessors.tolist()
@@ -70,7 +71,7 @@ class _Player:
         for task in tasks:
             self.standing[key] = task
             for before in self._predecessors[self._offsets[task] : self._offsets[task + 1]]:
-                if not self._ended[before]:
+                if not self.ended[before]:
                     yield self._end_of(before)
             self.start[task] = environment.now
             if self._durations[task] > 0:
@@ -86,27 +87,29 @@ class _Player:
 
     def _finish(self, task: int) -> None:
         self.end[task] = self.environment.now
-        self._ended[task] = True
+        self.ended[task] = True
         self.unplayed -= 1
         if task in self._waiting:
             self._waiting.pop(task).succeed()
 
 
 def _deadlock_message(program: Program, player: _Player) -> str:
-    """Return who waits for whom, the circle first if there is one."""
-    waits = nx.DiGraph()
+    """Return who waits for whom: the circle, or else every task at which a lane stands."""
+    from networkx import DiGraph, NetworkXNoCycle, find_cycle  # noqa: PLC0415 - slow, and rare
+
+    waits: nx.DiGraph[int] = DiGraph()
     before = program.lane_predecessor()
     heads = list(player.standing.values())
     for task in range(len(program)):
-        if not player._ended[task]:  # noqa: SLF001 - the player's own module
+        if not player.ended[task]:
             waits.add_edges_from(
                 (task, int(other))
                 for other in (*program.predecessors_of(task), before[task])
-                if other != NONE and not player._ended[other]  # noqa: SLF001
+                if other != NONE and not player.ended[other]
             )
     try:
-        circle = [edge[0] for edge in nx.find_cycle(waits, heads)]
-    except nx.NetworkXNoCycle:
+        circle = [edge[0] for edge in find_cycle(waits, heads)]
+    except NetworkXNoCycle:
         circle = heads
     named = [program.label(task) for task in circle[:NAMED_WAITS]]
     more = len(circle) - len(named)

@@ -74,7 +74,9 @@ class Trace:
         )
         start = self.start[task] + np.where(plain, 0.0, segments.offset[row] * scale)
         span = np.where(plain, program.duration[task], segments.span[row] * scale)
-        layer = np.where(segments.layer[row] == NONE, NONE, program.layer[task] + segments.layer[row])
+        layer = np.where(
+            segments.layer[row] == NONE, NONE, program.layer[task] + segments.layer[row]
+        )
         columns = {
             "rank_class": program.rank_class[task],
             "stage": program.stage[program.rank_class[task]],

@@ -1,1 +1,1 @@
-"""Profiles and prices: accelerators, nodes, fabrics, software; seconds of an operator or collective."""
+"""Profiles and prices: accelerators, nodes, fabrics, software; what an operator costs."""

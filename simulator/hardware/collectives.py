@@ -96,3 +96,5 @@ class GroupSpan:
 
     Paid once per traversal: twice by all_reduce, once by the others.
     """
+    rails: int = 1
+    """Distinct slots (interfaces, rails) of a node that the group's members use."""

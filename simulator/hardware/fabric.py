@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 from simulator.fields import (
@@ -10,19 +9,13 @@ from simulator.fields import (
     MICROSECONDS,
     Count,
     Efficiency,
+    Flag,
     NonNegative,
     Positive,
     Text,
     record,
 )
 from simulator.hardware.collectives import CollectiveModel
-
-
-class Routing(StrEnum):
-    """How flows that share uplinks are spread over them."""
-
-    ADAPTIVE = "adaptive"
-    ECMP = "ecmp"
 
 
 @record
@@ -47,9 +40,11 @@ class Fabric:
     """Line rate of one network interface, one direction [B/s]."""
     efficiency: Efficiency
     """Share of the line rate that large messages reach."""
-    rail_optimised: bool
-    """Whether interface i of every node hangs on the same leaf (rail i)."""
-    routing: Routing
+    rail_optimised: Flag
+    """Whether interface i of every node hangs on the same leaf (rail i).
+
+    A group whose members sit in different slots of their nodes then crosses the tier above.
+    """
     pair_latency: Annotated[NonNegative, MICROSECONDS]
     """Latency of a send/recv between two nodes under the same switch [s]."""
     collectives: CollectiveModel

@@ -83,13 +83,15 @@ def _busy(trace: Trace) -> NDArray[np.float64]:
     for kind in SpanKind:
         shares[len(program.patterns) + kind, COLUMN[kind]] = 1.0
     on_lane = np.flatnonzero(program.lane == Lane.COMPUTE)
-    pattern = program.pattern[on_lane].astype(np.int64)
-    row = np.where(pattern == NONE, len(program.patterns) + program.kind[on_lane].astype(np.int64), pattern)
+    number_of = program.pattern[on_lane].astype(np.int64)
+    plain = len(program.patterns) + program.kind[on_lane].astype(np.int64)
+    row = np.where(number_of == NONE, plain, number_of)
     cell = program.rank_class[on_lane].astype(np.int64) * len(shares) + row
     size = program.rank_classes * len(shares)
     duration = trace.end[on_lane] - trace.start[on_lane]
-    seconds = np.bincount(cell, weights=duration, minlength=size)
-    return seconds.reshape(program.rank_classes, len(shares)) @ shares
+    by_row = np.bincount(cell, weights=duration, minlength=size)
+    spent: NDArray[np.float64] = by_row.reshape(program.rank_classes, len(shares)) @ shares
+    return spent
 
 
 def _waits(trace: Trace) -> Iterator[tuple[int, int, float, float]]:

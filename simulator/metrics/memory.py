@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simulator.parallel.memory import StaticMemory, static_memory
+from simulator.precision import Precision
 from simulator.schedule.actions import Kind
 from simulator.units import GIB
 
@@ -94,7 +95,7 @@ def _stage_memory(trace: Trace, plan: Plan, stage: int) -> StageMemory:
     static = static_memory(
         held, scenario.layout, scenario.shard, scenario.software, scenario.model.hidden
     )
-    time, columns = _dynamic(trace, stage, held)
+    time, columns = _dynamic(trace, stage, held, _output_bytes(plan))
     loss = 1 + scenario.software.fragmentation
     total = static.total + columns.sum(axis=1) * loss
     at = int(np.argmax(total))
@@ -113,15 +114,25 @@ def _stage_memory(trace: Trace, plan: Plan, stage: int) -> StageMemory:
     return StageMemory(stage, static, time, total, {name: peak[name] for name in COMPONENTS})
 
 
+def _output_bytes(plan: Plan) -> float:
+    """Return what a virtual stage's output costs per micro-batch once it was sent on [B]."""
+    scenario = plan.scenario
+    if scenario.software.deallocate_pipeline_outputs or scenario.layout.pipeline == 1:
+        return 0.0
+    return Precision.BF16.n_bytes * scenario.shard.norm_tokens * scenario.model.hidden
+
+
 def _dynamic(
-    trace: Trace, stage: int, held: list[VirtualStage]
+    trace: Trace, stage: int, held: list[VirtualStage], output_bytes: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return moments and, from each on, activations, logits and working memory [B]."""
     program = trace.program
     tasks = np.flatnonzero((program.rank_class == stage) & (program.pattern >= 0))
     chunk, action = program.chunk[tasks], program.action[tasks]
     logits = np.array([logit_bytes(virtual) for virtual in held])[chunk]
-    kept = np.array([virtual.kept_bytes for virtual in held])[chunk] - logits
+    outputs = [0.0 if virtual.chunk.head else output_bytes for virtual in held]
+    whole = [virtual.kept_bytes + sent for virtual, sent in zip(held, outputs, strict=True)]
+    kept = np.array(whole)[chunk] - logits
     transient = np.array([virtual.transient_bytes for virtual in held])[chunk]
     first, last = _ends_of_actions(program.micro_batch[tasks], chunk, action)
     begins = (action == Kind.FORWARD) & first

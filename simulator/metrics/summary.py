@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from simulator.engine.trace import Trace
+    from simulator.hardware.collectives import GroupSpan
     from simulator.metrics.memory import StageMemory
     from simulator.program.build import Plan
     from simulator.scenario.scenario import Scenario
@@ -63,9 +64,7 @@ def summarise(
 
 def recomputed_flops_per_token(scenario: Scenario, *, causal: bool) -> float:
     """Return the forward FLOPs per token that the backward pass repeats."""
-    forward = forward_flops_per_token(
-        scenario.model, scenario.batch.sequence_length, causal=causal
-    )
+    forward = forward_flops_per_token(scenario.model, scenario.batch.sequence_length, causal=causal)
     total = 0.0
     for layer in range(scenario.model.layers):
         mode = scenario.recompute.of_layer(layer)
@@ -159,45 +158,41 @@ def _memory(scenario: Scenario, stages: Sequence[StageMemory]) -> dict[str, Any]
 
 
 def _groups(plan: Plan) -> list[dict[str, Any]]:
-    """Return for every kind of group what it crosses and its line rate there."""
-    cluster = plan.scenario.cluster
+    """Return for every kind of group what it crosses and the line rate of one rank there."""
     placed = plan.placement
-    rows = []
-    for part in (placed.tensor, placed.context, placed.gradient):
-        if part.span.ranks == 1:
-            continue
-        inside = part.span.tier == 0
-        rate = cluster.node.bandwidth if inside else cluster.nic_bandwidth
-        rows.append(
-            {
-                "axis": "+".join(axis.value for axis in part.axes),
-                "ranks": part.span.ranks,
-                "ranks_per_node": part.span.ranks_per_node,
-                "nodes": part.span.nodes,
-                "crosses": part.crosses,
-                "line_rate_gb_per_s": rate / GIGA,
-                "contention": part.span.contention,
-            }
+    rows = [
+        _group(
+            "+".join(part.axes), part.span, part.crosses, plan, plan.scenario.cluster.node.bandwidth
         )
+        for part in (placed.tensor, placed.context, placed.gradient)
+        if part.span.ranks > 1
+    ]
     if plan.scenario.layout.pipeline > 1:
-        widest = max(
+        # Stage links differ; the widest is the one to know about.
+        span, crosses = max(
             zip(placed.stage_links, placed.stage_link_names, strict=True),
             key=lambda pair: pair[0].tier,
         )
-        inside = widest[0].tier == 0
-        rate = cluster.node.pair_bandwidth if inside else cluster.nic_bandwidth
-        rows.append(
-            {
-                "axis": "pipeline",
-                "ranks": plan.scenario.layout.pipeline,
-                "ranks_per_node": widest[0].ranks_per_node,
-                "nodes": widest[0].nodes,
-                "crosses": widest[1],
-                "line_rate_gb_per_s": rate / GIGA,
-                "contention": widest[0].contention,
-            }
-        )
+        pair_rate = plan.scenario.cluster.node.pair_bandwidth
+        rows.append(_group("pipeline", span, crosses, plan, pair_rate))
+        rows[-1]["ranks"] = plan.scenario.layout.pipeline
     return rows
+
+
+def _group(
+    axis: str, span: GroupSpan, crosses: str, plan: Plan, inside_rate: float
+) -> dict[str, Any]:
+    rate = inside_rate if span.tier == 0 else plan.scenario.cluster.nic_bandwidth
+    return {
+        "axis": axis,
+        "ranks": span.ranks,
+        "ranks_per_node": span.ranks_per_node,
+        "nodes": span.nodes,
+        "rails": span.rails,
+        "crosses": crosses,
+        "line_rate_gb_per_s": rate / GIGA,
+        "contention": span.contention,
+    }
 
 
 def assumptions(plan: Plan) -> list[str]:

@@ -105,7 +105,10 @@ def span_of(members: NDArray[np.int64], cluster: Cluster) -> tuple[GroupSpan, bo
     ranks = members.shape[1]
     nodes = members // cluster.node.accelerators
     per_group = 1 + np.count_nonzero(np.diff(nodes, axis=1), axis=1)
+    slots = members % cluster.node.accelerators
     tiers = _tiers_crossed(members, cluster)
+    if cluster.fabric.rail_optimised:
+        tiers = _across_rails(tiers, slots, per_group, cluster)
     widest = int(np.lexsort((per_group, tiers))[-1])
     tier = int(tiers[widest])
     node_count = int(per_group[widest])
@@ -117,6 +120,7 @@ def span_of(members: NDArray[np.int64], cluster: Cluster) -> tuple[GroupSpan, bo
         tier=tier,
         contention=_contention(members, tier, cluster),
         latency=sum(level.latency for level in cluster.fabric.tiers[:tier]),
+        rails=len(np.unique(slots[widest])),
     )
     alike = bool(np.all(tiers == tier) and np.all(per_group == node_count))
     return span, alike
@@ -146,6 +150,21 @@ def _tiers_crossed(members: NDArray[np.int64], cluster: Cluster) -> NDArray[np.i
     inside = np.array([lowest // size == highest // size for size in sizes])
     outermost = len(sizes) - 1
     return np.where(inside.any(axis=0), inside.argmax(axis=0), outermost).astype(np.int64)
+
+
+def _across_rails(
+    tiers: NDArray[np.int64],
+    slots: NDArray[np.int64],
+    per_group: NDArray[np.int64],
+    cluster: Cluster,
+) -> NDArray[np.int64]:
+    """Return the tiers with one more for groups under one leaf whose members change rails.
+
+    A group keeps to its rails if it uses the same slots in each of its nodes.
+    """
+    used = 1 + np.count_nonzero(np.diff(np.sort(slots, axis=1), axis=1), axis=1)
+    changes = (used * per_group != slots.shape[1]) & (tiers == 1)
+    return np.where(changes, min(2, len(cluster.fabric.tiers)), tiers)
 
 
 def _contention(members: NDArray[np.int64], tier: int, cluster: Cluster) -> float:

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulator.operators import Axis
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from simulator.operators import Axis
     from simulator.parallel.layout import Layout
 
 
@@ -37,10 +36,3 @@ def groups(layout: Layout, axes: Sequence[Axis]) -> NDArray[np.int64]:
     size = int(np.prod([grid.shape[position] for position in positions]))
     members = np.transpose(grid, [*kept, *sorted(positions)]).reshape(-1, size)
     return np.sort(members, axis=1)
-
-
-def stage_of_ranks(layout: Layout) -> NDArray[np.int64]:
-    """Return the pipeline stage of every rank, shape ``(ranks,)``."""
-    position = list(reversed(layout.order)).index(Axis.PIPELINE)
-    shape = tuple(reversed(layout.degrees.values()))
-    return np.indices(shape, dtype=np.int64)[position].reshape(-1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from simulator.program.builder import ProgramBuilder
     from simulator.program.gradients import GradientCosts
     from simulator.program.passes import StagePasses
-    from simulator.program.patterns import Pattern
     from simulator.program.transfers import StageTransfer
     from simulator.schedule.actions import Actions, Schedule
     from simulator.schedule.dependencies import FlatColumns
@@ -69,7 +68,7 @@ class ActionTable:
     def whole(self, kind: Kind, virtual: int) -> tuple[int, float]:
         """Return pattern number and duration of an unsplit action."""
         if (kind, virtual) not in self._numbers:
-            pattern = _whole(self.passes[virtual], kind)
+            pattern = self.passes[virtual].whole(kind)
             self._numbers[kind, virtual] = (self.tasks.pattern(pattern), pattern.duration)
         return self._numbers[kind, virtual]
 
@@ -80,7 +79,7 @@ class ActionTable:
         that this takes. Communication of other chunks that may still be under way is neglected.
         """
         passes = self.passes[virtual]
-        blocks = _blocks(passes, kind)
+        blocks = passes.blocks[kind]
         durations = [block.duration for block in blocks]
         if kind is Kind.FORWARD:
             incoming = [self.costs.gather(count).duration for count in passes.parameters]
@@ -158,7 +157,7 @@ def _add_stage(
     rows = pieces + sends
     start = np.concatenate([[0], np.cumsum(rows)])[:-1]
     owner = np.repeat(np.arange(len(actions)), rows)
-    columns = _action_columns(table, stage, actions, virtual, owner)
+    columns = _action_columns(table, actions, virtual, owner)
     for at, blocks in parts.items():
         span = slice(start[at], start[at] + len(blocks))
         columns["pattern"][span] = [number for number, _ in blocks]
@@ -177,20 +176,6 @@ def _add_stage(
     )
 
 
-def _whole(passes: StagePasses, kind: Kind) -> Pattern:
-    if kind is Kind.FORWARD:
-        return passes.forward
-    if kind is Kind.BACKWARD:
-        return passes.backward
-    return passes.input_gradient if kind is Kind.INPUT_GRADIENT else passes.weight_gradient
-
-
-def _blocks(passes: StagePasses, kind: Kind) -> tuple[Pattern, ...]:
-    if kind is Kind.FORWARD:
-        return passes.forward_blocks
-    return passes.backward_blocks if kind is Kind.BACKWARD else passes.weight_gradient_blocks
-
-
 def _split_positions(table: ActionTable, actions: Actions, virtual: Indices) -> list[int]:
     """Return the actions to split: the first forward, the last weight gradient of each chunk."""
     kinds = actions.kinds
@@ -206,8 +191,8 @@ def _split_positions(table: ActionTable, actions: Actions, virtual: Indices) -> 
 
 
 def _action_columns(
-    table: ActionTable, stage: int, actions: Actions, virtual: Indices, owner: Indices
-) -> dict[str, NDArray[np.generic]]:
+    table: ActionTable, actions: Actions, virtual: Indices, owner: Indices
+) -> dict[str, NDArray[Any]]:
     """Return the columns of all rows of a stage as if every row were its whole action."""
     pairs, inverse = np.unique(
         np.stack([actions.kinds.astype(np.int64), virtual]), axis=1, return_inverse=True
@@ -235,7 +220,7 @@ def _action_columns(
 def _send_columns(
     table: ActionTable,
     stage: int,
-    columns: dict[str, NDArray[np.generic]],
+    columns: dict[str, NDArray[Any]],
     rows: Indices,
     receiver: Indices,
 ) -> None:

@@ -30,6 +30,7 @@ from simulator.program.passes import PassPlanner, StagePasses
 from simulator.program.prices import Prices
 from simulator.program.tasks import Lane, Program, SpanKind
 from simulator.program.transfers import StageTransfer
+from simulator.schedule.actions import Kind
 from simulator.schedule.dependencies import flatten, producers
 from simulator.workload.parameters import embedding_parameters_per_rank
 
@@ -76,7 +77,8 @@ def make_plan(scenario: Scenario, schedule: Schedule) -> Plan:
         scenario.recompute,
     )
     prices = Prices(scenario.cluster, scenario.software, placement.collectives)
-    planner = PassPlanner(prices)
+    used = np.unique(np.concatenate([actions.kinds for actions in schedule.actions]))
+    planner = PassPlanner(prices, [Kind(int(kind)) for kind in used])
     return Plan(
         scenario=scenario,
         schedule=schedule,

@@ -1,104 +1,81 @@
-"""The passes of each virtual stage in time: one pattern per block, forward and backward."""
+"""The passes of each virtual stage in time: one pattern per block, by kind of action."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from simulator.program.patterns import Pattern, joined, on_layer
 from simulator.program.tasks import SpanKind
+from simulator.schedule.actions import Kind
 from simulator.workload.steps import input_gradient, weight_gradient
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping
 
     from simulator.parallel.blocks import PlacedBlock, VirtualStage
     from simulator.program.prices import Prices
-    from simulator.workload.steps import Step
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StagePasses:
-    """What one virtual stage does with one micro-batch; patterns are in order of play."""
+    """What one virtual stage does with one micro-batch."""
 
-    forward_blocks: tuple[Pattern, ...]
-    backward_blocks: tuple[Pattern, ...]
-    """From the last block to the first, recomputation included."""
-    input_gradient_blocks: tuple[Pattern, ...]
-    weight_gradient_blocks: tuple[Pattern, ...]
+    blocks: Mapping[Kind, tuple[Pattern, ...]]
+    """Patterns in order of play: forward in model order, backward from the last block."""
     parameters: tuple[int, ...]
     """Parameters of each block in model order."""
     first_layer: int
     """Layer of the model from which the patterns' layers count."""
 
-    @cached_property
-    def forward(self) -> Pattern:
-        """The whole forward pass."""
-        return joined(self.forward_blocks)
-
-    @cached_property
-    def backward(self) -> Pattern:
-        """The whole backward pass with both gradients."""
-        return joined(self.backward_blocks)
-
-    @cached_property
-    def input_gradient(self) -> Pattern:
-        """The part of the backward pass that the previous stage waits for."""
-        return joined(self.input_gradient_blocks)
-
-    @cached_property
-    def weight_gradient(self) -> Pattern:
-        """The part of the backward pass that can be put off."""
-        return joined(self.weight_gradient_blocks)
+    def whole(self, kind: Kind) -> Pattern:
+        """Return the pass over all blocks as one pattern."""
+        return joined(self.blocks[kind])
 
 
 class PassPlanner:
     """Prices virtual stages; equal blocks are priced once."""
 
-    def __init__(self, prices: Prices) -> None:
-        """Price with ``prices``."""
+    def __init__(self, prices: Prices, kinds: Iterable[Kind]) -> None:
+        """Price the passes of ``kinds`` with ``prices``."""
         self._prices = prices
-        self._known: dict[tuple[int, str], tuple[PlacedBlock, Pattern]] = {}
+        self._kinds = tuple(kinds)
+        self._known: dict[tuple[str, str, Kind], Pattern] = {}
 
     def passes(self, stage: VirtualStage) -> StagePasses:
         """Return the passes of one virtual stage."""
-        blocks = stage.blocks
-        backwards = tuple(reversed(blocks))
         return StagePasses(
-            forward_blocks=self._patterns(stage, blocks, "F"),
-            backward_blocks=self._patterns(stage, backwards, "B"),
-            input_gradient_blocks=self._patterns(stage, backwards, "I"),
-            weight_gradient_blocks=self._patterns(stage, backwards, "W"),
-            parameters=tuple(block.parameters for block in blocks),
+            blocks={kind: self._patterns(stage, kind) for kind in self._kinds},
+            parameters=tuple(block.parameters for block in stage.blocks),
             first_layer=stage.chunk.first_layer,
         )
 
-    def _patterns(
-        self, stage: VirtualStage, blocks: Sequence[PlacedBlock], letter: str
-    ) -> tuple[Pattern, ...]:
+    def _patterns(self, stage: VirtualStage, kind: Kind) -> tuple[Pattern, ...]:
+        blocks = stage.blocks if kind is Kind.FORWARD else tuple(reversed(stage.blocks))
         return tuple(
-            self._pattern(block, letter)
+            self._pattern(block, kind)
             if block.layer is None
-            else on_layer(self._pattern(block, letter), block.layer - stage.chunk.first_layer)
+            else on_layer(self._pattern(block, kind), block.layer - stage.chunk.first_layer)
             for block in blocks
         )
 
-    def _pattern(self, placed: PlacedBlock, letter: str) -> Pattern:
-        key = (id(placed.block), f"{letter}{placed.recomputation}")
+    def _pattern(self, placed: PlacedBlock, kind: Kind) -> Pattern:
+        # All layers of a model are alike: a block is known by its name and what it recomputes.
+        key = (placed.block.name, placed.recomputation.value, kind)
         if key not in self._known:
-            self._known[key] = (placed, self._price(placed, letter))
-        return self._known[key][1]
+            self._known[key] = self._price(placed, kind)
+        return self._known[key]
 
-    def _price(self, placed: PlacedBlock, letter: str) -> Pattern:
+    def _price(self, placed: PlacedBlock, kind: Kind) -> Pattern:
         block = placed.block
-        if letter == "F":
+        if kind is Kind.FORWARD:
             return self._prices.pattern(block.forward, SpanKind.FORWARD)
-        if letter == "W":
+        if kind is Kind.WEIGHT_GRADIENT:
             return self._prices.pattern(weight_gradient(block.backward), SpanKind.WEIGHT_GRADIENT)
         again = self._prices.pattern(placed.recomputed, SpanKind.RECOMPUTE)
-        steps: Sequence[Step] = block.backward
-        kind = SpanKind.BACKWARD
-        if letter == "I":
-            steps, kind = input_gradient(block.backward), SpanKind.INPUT_GRADIENT
-        return joined((again, self._prices.pattern(steps, kind)))
+        if kind is Kind.BACKWARD:
+            gradients = self._prices.pattern(block.backward, SpanKind.BACKWARD)
+        else:
+            steps = input_gradient(block.backward)
+            gradients = self._prices.pattern(steps, SpanKind.INPUT_GRADIENT)
+        return joined((again, gradients))

@@ -52,23 +52,23 @@ class OutputDirectory:
 
     def __enter__(self) -> Self:
         """Make a staging directory on the target's file system."""
-        if self.target.exists() and not self.target.is_dir():
-            raise self._refusal("it is a file, not a directory")
-        home = self.target if self.target.is_dir() else self.target.parent
         try:
+            if self.target.exists() and not self.target.is_dir():
+                raise self._refusal("it is a file, not a directory")
+            home = self.target if self.target.is_dir() else self.target.parent
             self._made = [path for path in (home, *home.parents) if not path.exists()]
             home.mkdir(parents=True, exist_ok=True)
             self._staging = Path(tempfile.mkdtemp(prefix=".tmp-", dir=home))
         except OSError as error:
             self._remove_made()
-            raise self._refusal(error.strerror) from error
+            raise self._refusal(_reason(error)) from error
         # Not the staging directory itself: mkdtemp makes that one unreadable to others.
         self._files = self._staging / "files"
         self._files.mkdir()
         return self
 
     def path(self, name: str) -> Path:
-        """Return where to write a file so that it becomes ``target / name``."""
+        """Return where to write the file that becomes ``target / name``; a name has no slash."""
         return self._files / name
 
     def __exit__(
@@ -82,7 +82,7 @@ class OutputDirectory:
             if error is None:
                 self._publish()
             elif isinstance(error, OSError) and error.errno in DISK_ERRORS:
-                raise self._refusal(error.strerror) from error
+                raise self._refusal(_reason(error)) from error
         finally:
             shutil.rmtree(self._staging, ignore_errors=True)
             if not self.target.exists():
@@ -93,10 +93,14 @@ class OutputDirectory:
             if not self.target.exists():
                 self._files.rename(self.target)
                 return
-            for name in sorted(path.name for path in self._files.iterdir()):
+            names = sorted(path.name for path in self._files.iterdir())
+            for name in names:  # before the first file is replaced
+                if (self.target / name).is_dir():
+                    raise self._refusal(f"{name} is a directory there")
+            for name in names:
                 (self._files / name).replace(self.target / name)
         except OSError as error:
-            raise self._refusal(f"{error.strerror}: {error.filename2}") from error
+            raise self._refusal(_reason(error)) from error
 
     def _remove_made(self) -> None:
         """Remove the directories made for this target, innermost first, unless in use by now."""
@@ -104,5 +108,11 @@ class OutputDirectory:
             with suppress(OSError):
                 path.rmdir()
 
-    def _refusal(self, reason: str | None) -> OutputError:
+    def _refusal(self, reason: str) -> OutputError:
         return OutputError(f"results cannot be written to {self.target}: {reason}")
+
+
+def _reason(error: OSError) -> str:
+    """Return what the operating system says and about which file, if it tells."""
+    where = error.filename2 or error.filename
+    return f"{error.strerror} ({where})" if where else f"{error.strerror}"

@@ -47,7 +47,9 @@ MEMORY_COLOURS: Final[Mapping[str, str]] = MappingProxyType(
         "optimizer": "#333333",
         "activations": "#56B4E9",
         "logits": "#009E73",
+        "working": "#999933",
         "buffers": "#CC79A7",
+        "fragmentation": "#882255",
         "framework": "#BBBBBB",
     }
 )

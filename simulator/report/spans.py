@@ -81,7 +81,7 @@ def actions(spans: pd.DataFrame) -> pd.DataFrame:
     """
     compute = spans[spans["lane"] == COMPUTE].sort_values(["rank_class", "start_s"], kind="stable")
     first = _run_starts(compute, ["rank_class", "action", "micro_batch", "chunk"])
-    last = np.append(first[1:], len(compute)) - 1
+    last = np.append(first, len(compute))[1:] - 1
     runs = compute[["rank_class", "action", "micro_batch", "chunk", "start_s"]].iloc[first]
     runs = runs.assign(
         kind=compute["kind"].to_numpy()[last], end_s=compute["end_s"].to_numpy()[last]

@@ -6,7 +6,7 @@ Every table reads at 80 columns and without colour, which only repeats what the 
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rich import box
 from rich.console import Group
@@ -141,16 +141,15 @@ def memory_table(summary: Mapping[str, Any]) -> Group:
     """Return the peak memory of every stage by component, and whether it fits."""
     memory = summary["memory_gib"]
     used = [name for name in MEMORY_COLOURS if any(stage[name] for stage in memory["stages"])]
-    lines = _merged(memory["stages"], [*used, "total"])
-    shown = sorted(sorted(lines, key=lambda line: -line[-1])[:MOST_STAGES])
+    lines = _merged(memory["stages"], [*used, "total"], memory["capacity"])
+    shown = sorted(sorted(lines, key=lambda line: -line.values[-1])[:MOST_STAGES])
     only = f", the fullest {MOST_STAGES} of {len(lines)} lines" if len(lines) > MOST_STAGES else ""
     star = "" if summary["fits"] else ", * over capacity"
     table = _table(f"Memory at its peak by stage [GiB]{only}{star}", padding=0)
     _add_columns(table, "stage", *used, "total", "")
-    for first, last, *values in shown:
+    for first, last, values, over in shown:
         stages = f"{first}" if first == last else f"{first}-{last}"
         numbers = [f"{value:.1f}" for value in values]
-        over = values[-1] > memory["capacity"]
         table.add_row(stages, *numbers, "*" if over else "", style="bold red" if over else "")
     style = "green" if summary["fits"] else "bold red"
     return Group(table, Text(memory_verdict(summary), style=style))
@@ -182,14 +181,24 @@ def groups_table(groups: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def _merged(stages: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[list[float]]:
-    """Return lines ``[first stage, last stage, *values]``; neighbours that read alike share one."""
+class _Line(NamedTuple):
+    """Neighbouring stages whose memory reads alike."""
 
-    def values(stage: Mapping[str, Any]) -> list[float]:
-        return [round(stage[column], 1) for column in columns]
+    first: int
+    last: int
+    values: tuple[float, ...]
+    over: bool
 
-    runs = [(like, list(run)) for like, run in groupby(stages, key=values)]
-    return [[run[0]["stage"], run[-1]["stage"], *like] for like, run in runs]
+
+def _merged(
+    stages: Sequence[Mapping[str, Any]], columns: Sequence[str], capacity_gib: float
+) -> list[_Line]:
+    def reading(stage: Mapping[str, Any]) -> tuple[tuple[float, ...], bool]:
+        values = tuple(round(float(stage[column]), 1) for column in columns)
+        return values, bool(stage["total"] > capacity_gib)
+
+    runs = [(like, list(run)) for like, run in groupby(stages, key=reading)]
+    return [_Line(run[0]["stage"], run[-1]["stage"], *like) for like, run in runs]
 
 
 def _table(title: str, **options: Any) -> Table:  # noqa: ANN401 - rich's own options

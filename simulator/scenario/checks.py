@@ -27,54 +27,62 @@ def findings(scenario: Scenario) -> list[Finding]:
 
 
 def degrees_fill_the_job(scenario: Scenario) -> Iterator[Finding]:
-    """The product of the degrees is the number of accelerators."""
+    """Require the product of the degrees to be the number of accelerators."""
     layout = scenario.layout
     if layout.ranks != scenario.accelerators:
         product = " x ".join(f"{axis} {degree}" for axis, degree in layout.degrees.items())
         yield (
             "layout",
-            f"{product} = {layout.ranks:,} ranks, but the scenario has "
-            f"{scenario.accelerators:,} accelerators",
+            (
+                f"{product} = {layout.ranks:,} ranks, but the scenario has "
+                f"{scenario.accelerators:,} accelerators"
+            ),
         )
 
 
 def cluster_is_large_enough(scenario: Scenario) -> Iterator[Finding]:
-    """The fabric joins as many accelerators as the job has."""
+    """Require a fabric that joins as many accelerators as the job has."""
     largest = scenario.cluster.largest
     if scenario.accelerators > largest:
         yield (
             "accelerators",
-            f"{scenario.accelerators:,} accelerators, but {scenario.cluster.name} joins at most "
-            f"{largest:,}",
+            (
+                f"{scenario.accelerators:,} accelerators, but {scenario.cluster.name} joins "
+                f"at most {largest:,}"
+            ),
         )
 
 
 def order_names_every_axis(scenario: Scenario) -> Iterator[Finding]:
-    """The rank order is a permutation of the axes."""
+    """Require the rank order to be a permutation of the axes."""
     order = scenario.layout.order
     if sorted(order) != sorted(INNERMOST_FIRST):
         yield (
             "layout.order",
-            f"must name each of {', '.join(INNERMOST_FIRST)} once, innermost first; "
-            f"got {', '.join(order) or 'nothing'}",
+            (
+                f"must name each of {', '.join(INNERMOST_FIRST)} once, innermost first; "
+                f"got {', '.join(order) or 'nothing'}"
+            ),
         )
 
 
 def batch_divides(scenario: Scenario) -> Iterator[Finding]:
-    """The global batch is whole micro-batches on every data-parallel rank."""
+    """Require whole micro-batches on every data-parallel rank."""
     batch, data = scenario.batch, scenario.layout.data
     per_pass = data * batch.micro_batch
     if batch.global_batch % per_pass:
         yield (
             "batch.global_batch",
-            f"{batch.global_batch:,} sequences do not divide into data {data} x micro_batch "
-            f"{batch.micro_batch} = {per_pass:,} sequences at a time "
-            f"({batch.global_batch:,} / {per_pass:,} = {batch.global_batch / per_pass:.2f})",
+            (
+                f"{batch.global_batch:,} sequences do not divide into data {data} x micro_batch "
+                f"{batch.micro_batch} = {per_pass:,} sequences at a time "
+                f"({batch.global_batch:,} / {per_pass:,} = {batch.global_batch / per_pass:.2f})"
+            ),
         )
 
 
 def sequence_divides(scenario: Scenario) -> Iterator[Finding]:
-    """Context and sequence parallelism cut the sequence evenly."""
+    """Require context and sequence parallelism to cut the sequence evenly."""
     length, layout = scenario.batch.sequence_length, scenario.layout
     pieces = layout.context * (layout.tensor if layout.sequence_parallel else 1)
     if length % pieces:
@@ -86,7 +94,7 @@ def sequence_divides(scenario: Scenario) -> Iterator[Finding]:
 
 
 def sequence_fits_the_positions(scenario: Scenario) -> Iterator[Finding]:
-    """A model with learned positions has enough of them."""
+    """Require enough positions where a model has learned ones."""
     most, length = scenario.model.max_positions, scenario.batch.sequence_length
     if 0 < most < length:
         yield (
@@ -96,7 +104,7 @@ def sequence_fits_the_positions(scenario: Scenario) -> Iterator[Finding]:
 
 
 def sequence_parallelism_has_a_group(scenario: Scenario) -> Iterator[Finding]:
-    """Sequence parallelism splits over the tensor group, so there must be one."""
+    """Require a tensor group for sequence parallelism to split over."""
     if scenario.layout.sequence_parallel and scenario.layout.tensor == 1:
         yield (
             "layout.sequence_parallel",
@@ -105,7 +113,7 @@ def sequence_parallelism_has_a_group(scenario: Scenario) -> Iterator[Finding]:
 
 
 def heads_divide(scenario: Scenario) -> Iterator[Finding]:
-    """Tensor parallelism cuts heads, key/value heads and the MLP evenly."""
+    """Require tensor parallelism to cut heads, key/value heads and the MLP evenly."""
     try:
         layer_parameters_per_rank(scenario.model, scenario.layout.tensor)
     except LayoutError as error:
@@ -113,7 +121,7 @@ def heads_divide(scenario: Scenario) -> Iterator[Finding]:
 
 
 def layers_fit_the_stages(scenario: Scenario) -> Iterator[Finding]:
-    """Every inner virtual stage has a layer; an explicit split holds every layer once."""
+    """Require a layer on every inner virtual stage, and every layer in an explicit split."""
     layout, layers = scenario.layout, scenario.model.layers
     if layout.layers is None:
         try:
@@ -124,8 +132,10 @@ def layers_fit_the_stages(scenario: Scenario) -> Iterator[Finding]:
     if len(layout.layers) != layout.chunks:
         yield (
             "layout.layers",
-            f"lists {len(layout.layers)} virtual stages, but pipeline {layout.pipeline} x "
-            f"virtual_stages {layout.virtual_stages} = {layout.chunks}",
+            (
+                f"lists {len(layout.layers)} virtual stages, but pipeline {layout.pipeline} x "
+                f"virtual_stages {layout.virtual_stages} = {layout.chunks}"
+            ),
         )
     if sum(layout.layers) != layers:
         yield (
@@ -135,7 +145,7 @@ def layers_fit_the_stages(scenario: Scenario) -> Iterator[Finding]:
 
 
 def schedule_accepts(scenario: Scenario) -> Iterator[Finding]:
-    """The schedule exists and takes these stages, micro-batches and chunks."""
+    """Require a schedule that takes these stages, micro-batches and chunks."""
     layout = scenario.layout
     if scenario.micro_batches < 1:
         return
@@ -148,14 +158,16 @@ def schedule_accepts(scenario: Scenario) -> Iterator[Finding]:
 
 
 def accelerator_has_the_precision(scenario: Scenario) -> Iterator[Finding]:
-    """The part has a rate for the linear layers, and for bf16 or fp16 or fp32 attention."""
+    """Require a rate for the linear layers, and bf16 for attention and head."""
     accelerator = scenario.cluster.accelerator
     for rates in (accelerator.peak_flop_rate, accelerator.achievable_flop_rate):
         if scenario.precision not in rates:
             yield (
                 "precision",
-                f"{accelerator.name} has no {scenario.precision} rate; "
-                f"it has: {', '.join(sorted(rates))}",
+                (
+                    f"{accelerator.name} has no {scenario.precision} rate; "
+                    f"it has: {', '.join(sorted(rates))}"
+                ),
             )
             return
     if Precision.BF16 not in accelerator.achievable_flop_rate:

@@ -21,11 +21,17 @@ from simulator.scenario.scenario import Scenario
 from simulator.workload.huggingface import read_config
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from simulator.documents import FieldPath
 
 PROFILES: Final = "profiles"
 """Key of a scenario that names a directory of the user's own profiles."""
-REFERENCES: Final = {("model",): "model", ("cluster",): "cluster", ("software",): "software"}
+REFERENCES: Final[Mapping[FieldPath, str]] = {
+    ("model",): "model",
+    ("cluster",): "cluster",
+    ("software",): "software",
+}
 """Fields of a scenario that refer to profiles, and their kinds."""
 
 

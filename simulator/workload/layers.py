@@ -267,12 +267,13 @@ class _Builder:
 
     def residual_part(self, branches: tuple[Branch, ...]) -> _Part:
         """Return branches that share one norm, one residual addition and their collectives."""
-        norm_forward, norm_backward = self.norm()
+        # GPT-NeoX's parallel branches have a norm each; others share one.
+        norms = [self.norm()] * (len(branches) if self.model.parallel_norms else 1)
         add_forward, add_backward = pointwise.residual(self.stream_elements, self.kernels)
         post = [self.norm()] if self.model.post_norms else []
         first, last = branches[0], branches[-1]
         forward = (
-            Step(norm_forward),
+            *(Step(norm[0]) for norm in norms),
             *self.enter(first.entry.forward),
             *(step for branch in branches for step in self._branch_forward(branch)),
             *self.leave(last.exit.forward),
@@ -285,12 +286,14 @@ class _Builder:
             *self.leave_backward(last.exit.input_gradient),
             *(step for branch in reversed(branches) for step in self._branch_backward(branch)),
             *self.entry_backward(tuple(branch.entry for branch in branches)),
-            Step(norm_backward),
+            *(Step(norm[1]) for norm in norms),
         )
         saved = [
             *self.norm_saved(first.name),
             *(item for branch in branches for item in branch.saved),
         ]
+        if len(norms) > 1:
+            saved.append(Saved("second_norm_output", self.stream_bytes))
         if post:
             saved.append(Saved("post_norm_input", self.stream_bytes))
         if self.kernels.dropout:

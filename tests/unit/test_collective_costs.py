@@ -15,7 +15,7 @@ from simulator.hardware.collective_costs import (
     send_recv_time,
 )
 from simulator.hardware.collectives import Algorithm, CollectiveModel, GroupSpan, TwoLine
-from simulator.hardware.fabric import Fabric, Routing
+from simulator.hardware.fabric import Fabric
 from simulator.hardware.node import Node, ScaleUp
 from simulator.operators import Collective
 
@@ -68,7 +68,6 @@ def fabric(all_reduce: Algorithm = Algorithm.TREE) -> Fabric:
         nic=50 * GB,
         efficiency=0.8,
         rail_optimised=True,
-        routing=Routing.ADAPTIVE,
         pair_latency=18 * US,
         collectives=CollectiveModel(
             lines={
@@ -198,6 +197,11 @@ def test_send_recv_between_nodes_uses_one_share_of_the_interfaces() -> None:
     far = span(1, 2, contention=2.0, latency=3 * US)
     # 50 GB/s * 0.8 / 2 = 20 GB/s
     assert send_recv_time(1e9, far, cluster()) == pytest.approx(0.05 + 21 * US)
+
+
+def test_a_pair_is_never_faster_between_nodes_than_inside_one() -> None:
+    slow = cluster(node(pair_bandwidth=10 * GB))
+    assert send_recv_time(1e9, span(1, 2), slow) == send_recv_time(1e9, span(2, 1), slow)
 
 
 def test_all_reduce_over_many_nodes_is_bound_by_the_wires_of_its_members() -> None:
