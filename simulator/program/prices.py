@@ -66,8 +66,8 @@ class Prices:
         GEMM ``beside`` it for the share ``tensor_overlap`` of its time. What runs beside a
         collective loses the multiprocessors that the collective takes.
 
-        An eager stack needs host time per kernel; a pass that the host cannot feed in time
-        waits for it at its end (the host runs ahead within a pass).
+        An eager stack needs host time per kernel; a block that the host cannot feed in time
+        waits for it at its end (the host runs ahead within a block, not beyond it).
         """
         layout = _Timeline(self, kind, self._software)
         for step in steps:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 Floats: TypeAlias = npt.NDArray[np.float64]
 Integers: TypeAlias = npt.NDArray[np.intp]
 
-HEADER_IN, FOOTER_IN = 1.55, 0.62
+HEADER_IN, FOOTER_IN = 1.85, 0.62
 LEGEND_IN: Final = 0.98
 CURVES_RIGHT_IN: Final = 5.6
 BARS_LEFT_IN: Final = 5.95

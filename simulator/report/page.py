@@ -24,6 +24,8 @@ LEFT_IN: Final = 1.0
 """Left edge of title, legend and the first panel; row labels stand before it."""
 RIGHT_IN: Final = WIDTH_IN - 0.35
 LARGEST_PANEL_IN: Final = 12.0
+MOST_IN_A_LINE: Final = 7
+"""Colours that a line of a legend names."""
 HEADING_IN: Final = 1.25
 """Width of what stands before the colours of a legend."""
 
@@ -73,8 +75,9 @@ def add_title(figure: Figure, title: str, facts: str) -> None:
 def add_legend(
     figure: Figure, colours: Mapping[str, str], left_in: float, top_in: float, heading: str = ""
 ) -> None:
-    """Name colours in one line above a panel, where they hide no data."""
+    """Name colours above a panel, where they hide no data: in one line, or two if they are many."""
     top = 1 - top_in / figure.get_figheight()
+    lines = 1 if len(colours) <= MOST_IN_A_LINE else 2
     if heading:
         figure.text(left_in / WIDTH_IN, top, heading, size=10, color=MUTED, va="top")
         left_in += HEADING_IN
@@ -82,7 +85,7 @@ def add_legend(
         handles=[Patch(color=colour, label=name) for name, colour in colours.items()],
         loc="upper left",
         bbox_to_anchor=(left_in / WIDTH_IN, top),
-        ncols=len(colours),
+        ncols=-(-len(colours) // lines),
         borderpad=0,
         borderaxespad=0,
         handlelength=1.0,

@@ -24,10 +24,11 @@ COLOURS: Final[Mapping[str, str]] = MappingProxyType(
         "optimizer": "#333333",
         "tensor": "#CC79A7",
         "pipeline": "#009E73",
-        # Okabe-Ito ends at eight: three darker hues of Tol's muted scheme.
+        # Okabe-Ito ends at eight: four hues of Tol's muted scheme.
         "context": "#999933",
         "expert": "#882255",
         "data": "#332288",
+        "offload": "#DDCC77",
         "other": "#BBBBBB",
         "idle": "#E8EAED",
         "capacity": "#000000",
@@ -49,7 +50,7 @@ MEMORY_COLOURS: Final[Mapping[str, str]] = MappingProxyType(
         "logits": "#009E73",
         "working": "#999933",
         "buffers": "#CC79A7",
-        "fragmentation": "#882255",
+        "fragmentation": "#F0E442",
         "framework": "#BBBBBB",
     }
 )

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 Nanoseconds: TypeAlias = npt.NDArray[np.int64]
 
-SEND: Final = "pipeline_send"
 THREADS: Final = {lane: index for index, lane in enumerate(LANES)}
 
 
@@ -117,7 +116,7 @@ def _flows(spans: pd.DataFrame) -> Iterator[str]:
     posted early) the arrow ends inside it, no earlier than the send starts.
     """
     paired = spans[spans["flow"] >= 0].sort_values("start_s", kind="stable")
-    sends = paired["lane"] == SEND
+    sends = paired["peer"] >= 0
     ends = [part.drop_duplicates("flow") for part in (paired[sends], paired[~sends])]
     arrows = ends[0].merge(ends[1], on="flow", suffixes=("_from", "_to"))
     leave = _nanoseconds(arrows["start_s_from"])

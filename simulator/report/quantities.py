@@ -6,9 +6,6 @@ from typing import Final
 
 from simulator import units
 
-SPACE: Final = "\N{NO-BREAK SPACE}"
-"""Between a number and its unit: no line breaks there."""
-
 _TIMES: Final = ((1.0, "s"), (units.MILLI, "ms"), (units.MICRO, "µs"))
 _MULTIPLES: Final = (
     (units.PETA, "P"),
@@ -33,18 +30,18 @@ def time_unit(duration_s: float) -> tuple[float, str]:
 def time_text(duration_s: float) -> str:
     """Return a duration [s] with its unit, such as ``8.05 s`` or ``312 ms``."""
     size, symbol = time_unit(duration_s)
-    return f"{significant(duration_s / size)}{SPACE}{symbol}"
+    return f"{significant(duration_s / size)} {symbol}"
 
 
 def percent_text(share: float) -> str:
-    """Return a share of 1 in percent, such as ``41.5 %``."""
-    return f"{100 * share:.1f}{SPACE}%"
+    """Return a share of 1 in percent, such as ``41.5%``."""
+    return f"{100 * share:.1f}%"
 
 
 def count_text(count: float) -> str:
     """Return a count or rate with its SI prefix, such as ``2.08 M``."""
     size, prefix = next((step for step in _MULTIPLES if count >= step[0]), (1.0, ""))
-    return f"{significant(count / size)}{SPACE}{prefix}".rstrip(SPACE)
+    return f"{significant(count / size)} {prefix}".rstrip()
 
 
 def significant(number: float) -> str:

@@ -52,6 +52,9 @@ LANES: Final = (
     "pipeline_send",
     "pipeline_receive",
     "data",
+    "host_to_device",
+    "device_to_host",
+    "storage",
     "host",
 )
 """Lanes of a rank, from the top of a picture down."""

@@ -17,7 +17,6 @@ from rich.text import Text
 from simulator import units
 from simulator.report.palette import MEMORY_COLOURS
 from simulator.report.quantities import (
-    SPACE,
     count_text,
     percent_text,
     significant,
@@ -26,7 +25,7 @@ from simulator.report.quantities import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from rich.console import RenderableType
 
@@ -35,6 +34,16 @@ HEADLINE_CONVENTION: Final = "palm"
 
 MOST_STAGES: Final = 16
 """Lines of the memory table; of more stages the fullest are shown."""
+
+HYPHENATED: Final = {
+    "gradients": "gra-\ndients",
+    "optimizer": "opti-\nmizer",
+    "activations": "acti-\nvations",
+    "working": "work-\ning",
+    "fragmentation": "fragmen-\ntation",
+    "framework": "frame-\nwork",
+}
+"""Headings in two lines: all components side by side fit 80 columns."""
 
 BAR_WIDTH: Final = 24
 """Characters of the bar of a part that takes the whole step."""
@@ -54,10 +63,13 @@ def summary_tables(summary: Mapping[str, Any]) -> list[RenderableType]:
         throughput_table(summary),
         breakdown_table(summary),
         memory_table(summary),
-        groups_table(summary["groups"]),
-        _listing("Assumptions", summary["assumptions"]),
-        _listing("Files", summary["files"].values()),
     ]
+    if summary["groups"]:
+        parts.append(groups_table(summary["groups"]))
+    if summary["assumptions"]:
+        parts.append(_listing("Assumptions", summary["assumptions"]))
+    if files := summary.get("files"):  # absent until something is written
+        parts.append(_listing("Files", files.values()))
     return [parts[0], *(Padding(part, (1, 0, 0, 0)) for part in parts[1:])]
 
 
@@ -73,26 +85,30 @@ def headline(summary: Mapping[str, Any]) -> Text:
 
 
 def description(summary: Mapping[str, Any]) -> Table:
-    """Return what was simulated: model, accelerators, layout, schedule, engine."""
-    layout = (f"{_words(axis)}{SPACE}{degree}" for axis, degree in summary["layout"].items())
+    """Return what was simulated: model, accelerators, layout, batch, schedule, software."""
+    batch = summary["batch"]
     parameters = count_text(summary["parameters"]).replace("G", "B")  # the field counts billions
     lines = {
-        "model": f"{summary['model']}, {parameters} parameters",
+        "model": f"{summary['model']}, {parameters} parameters, {summary['precision']}",
         "cluster": f"{summary['cluster']}, {summary['accelerators']:,} x {summary['accelerator']}",
-        "layout": ", ".join(layout),
-        "schedule": f"{summary['schedule']}, played by the {summary['engine']} engine",
-        "tokens": f"{count_text(summary['tokens_per_step'])} per step, "
-        f"{significant(summary['tokens_per_s_per_accelerator'])} per second and accelerator",
+        "layout": ", ".join(_layout(summary["layout"])),
+        "batch": f"{batch['global_batch']:,} sequences of {batch['sequence_length']:,} tokens, "
+        f"{batch['micro_batches']:,} micro-batches of {batch['micro_batch']} per pipeline",
+        "schedule": f"{summary['schedule']}, recomputation {summary['recompute']['mode']}",
+        "software": f"{summary['software']}",
+        "engine": f"{summary['engine']}",
+        "speed": f"{count_text(summary['tokens_per_step'])} tokens per step, "
+        f"{significant(summary['tokens_per_s_per_accelerator'])} tokens/s per accelerator",
     }
     grid = Table.grid(padding=(0, 2))
     for name, line in lines.items():
-        grid.add_row(Text(name, style="dim"), line)
+        grid.add_row(Text(name, style="dim"), Text(line))
     return grid
 
 
 def throughput_table(summary: Mapping[str, Any]) -> Table:
     """Return model FLOPs, FLOP/s, MFU and HFU by convention."""
-    peak = f"dense peak {significant(summary['peak_tflop_per_s'])}{SPACE}TFLOP/s"
+    peak = f"dense peak {significant(summary['peak_tflop_per_s'])} TFLOP/s"
     table = _table(f"Utilisation ({peak} per accelerator)")
     _add_columns(table, "convention", "model TFLOP/token", "TFLOP/s/accelerator", "MFU", "HFU")
     for convention, n_flop in summary["model_flop_per_token"].items():
@@ -115,7 +131,7 @@ def breakdown_table(summary: Mapping[str, Any]) -> Table:
     table = _table(f"Where the step goes (ideal bubble {ideal})", show_footer=True)
     table.add_column("part", "step")
     table.add_column(unit, f"{step_time_s / size_s:.3f}", justify="right")
-    table.add_column("share", f"100.0{SPACE}%", justify="right")
+    table.add_column("share", f"100.0%", justify="right")
     table.add_column("", no_wrap=True)
     for (part, time_s), tenths in zip(parts.items(), shares_in_tenths(parts.values()), strict=True):
         bar = "█" * round(BAR_WIDTH * time_s / step_time_s)
@@ -146,7 +162,8 @@ def memory_table(summary: Mapping[str, Any]) -> Group:
     only = f", the fullest {MOST_STAGES} of {len(lines)} lines" if len(lines) > MOST_STAGES else ""
     star = "" if summary["fits"] else ", * over capacity"
     table = _table(f"Memory at its peak by stage [GiB]{only}{star}", padding=0)
-    _add_columns(table, "stage", *used, "total", "")
+    headings = (HYPHENATED.get(name, name) for name in used)
+    _add_columns(table, "stage", *headings, "total", "")
     for first, last, values, over in shown:
         stages = f"{first}" if first == last else f"{first}-{last}"
         numbers = [f"{value:.1f}" for value in values]
@@ -166,19 +183,35 @@ def memory_verdict(summary: Mapping[str, Any]) -> str:
 
 
 def groups_table(groups: Sequence[Mapping[str, Any]]) -> Table:
-    """Return the process groups: their ranks, the nodes they span and the bandwidth they get."""
+    """Return the process groups: where their ranks sit and what line they share."""
     table = _table("Communication groups")
-    _add_columns(table, "axis", "ranks", "nodes", "tier", "bus bandwidth [GB/s]")
+    table.add_column("axes")
+    table.add_column("ranks", justify="right")
+    table.add_column("per node", justify="right")
+    table.add_column("nodes", justify="right")
+    table.add_column("crosses")
+    table.add_column("GB/s per rank", justify="right")
+    table.add_column("contention", justify="right")
     for group in groups:
-        bandwidth = group["bus_bandwidth_gb_per_s"]
         table.add_row(
-            group["axis"],
+            Text(group["axis"]),
             f"{group['ranks']:,}",
+            f"{group['ranks_per_node']:,}",
             f"{group['nodes']:,}",
-            str(group["tier"]),
-            "-" if bandwidth is None else significant(bandwidth),
+            Text(group["crosses"]),
+            significant(group["line_rate_gb_per_s"]),
+            f"{group['contention']:.2f}",
         )
     return table
+
+
+def _layout(layout: Mapping[str, Any]) -> Iterator[str]:
+    """Yield degrees, choices and what is switched on; lists (layers, order) are for the file."""
+    for name, value in layout.items():
+        if value is True:
+            yield _words(name)
+        elif isinstance(value, int | str) and value is not False:
+            yield f"{_words(name)} {value}"
 
 
 class _Line(NamedTuple):
@@ -223,7 +256,7 @@ def _add_columns(table: Table, first: str, *numeric: str) -> None:
 def _listing(title: str, lines: Iterable[str]) -> Group:
     grid = Table.grid(padding=(0, 1))
     for line in lines:
-        grid.add_row("-", str(line))
+        grid.add_row("-", Text(str(line)))
     return Group(Text(title, style="bold"), grid)
 
 

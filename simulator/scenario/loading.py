@@ -70,7 +70,10 @@ def scenario_of(document: Document, catalog: Catalog, overrides: Sequence[str] =
     ScenarioError
         With every mistake found, each with file, line and field.
     """
-    document = resolved(document, catalog, overrides)
+    try:
+        document = resolved(document, catalog, overrides)
+    except ScenarioError as error:
+        raise ScenarioError([*error.problems, *_other_problems(document, overrides)]) from None
     scenario = validate(Scenario, document)
     problems = [
         Problem(where=str(_mark(document, field)), path=field, message=message)
@@ -123,6 +126,22 @@ def _split_override(text: str) -> tuple[str, str]:
         message = f"expected KEY=VALUE such as layout.tensor=4, got {text[:80]!r}"
         raise ScenarioError([Problem(where="--set", path="", message=message)])
     return key.strip(), value
+
+
+def _other_problems(document: Document, overrides: Sequence[str]) -> list[Problem]:
+    """Return the mistakes outside the model, the cluster and the software.
+
+    Those of a document whose references lead nowhere, so that they are reported together.
+    """
+    referred = tuple(str(path[0]) for path in REFERENCES)
+    try:
+        for key, value in map(_split_override, overrides):
+            if key.split(".")[0] not in referred:
+                document = override(document, key, value)
+        validate(Scenario, _with_shorthands(document))
+    except ScenarioError as error:
+        return [p for p in error.problems if p.path.split(".")[0] not in referred]
+    return []
 
 
 def _with_shorthands(document: Document) -> Document:

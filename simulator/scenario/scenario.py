@@ -8,6 +8,7 @@ from simulator.hardware.software import Software
 from simulator.parallel.blocks import Recompute
 from simulator.parallel.layout import Batch, Layout
 from simulator.precision import Precision
+from simulator.schedule.pipelines import ScheduleName
 from simulator.workload.steps import Shard
 from simulator.workload.transformer import Transformer
 
@@ -24,8 +25,7 @@ class Scenario:
     software: Software
     layout: Layout
     batch: Batch
-    schedule: Text
-    """Name of the pipeline schedule."""
+    schedule: ScheduleName
     precision: Precision
     """Format of the linear layers' GEMMs; MFU is of this format's dense peak."""
     recompute: Recompute

@@ -7,6 +7,7 @@ alternate one forward with one backward (its warm-up).
 from __future__ import annotations
 
 from difflib import get_close_matches
+from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -119,8 +120,20 @@ def interleaved_1f1b(stages: int, micro_batches: int, chunks: int) -> Schedule:
     return _alternating(stages, micro_batches, chunks, 2 * later_stages + (chunks - 1) * stages)
 
 
+class ScheduleName(StrEnum):
+    """Names of the schedules, as scenarios and the command line write them."""
+
+    GPIPE = "gpipe"
+    ONE_F_ONE_B = "1f1b"
+    INTERLEAVED_1F1B = "interleaved_1f1b"
+
+
 SCHEDULES: Final[Mapping[str, Generator]] = MappingProxyType(
-    {"gpipe": gpipe, "1f1b": one_f_one_b, "interleaved_1f1b": interleaved_1f1b}
+    {
+        ScheduleName.GPIPE: gpipe,
+        ScheduleName.ONE_F_ONE_B: one_f_one_b,
+        ScheduleName.INTERLEAVED_1F1B: interleaved_1f1b,
+    }
 )
 """Generators by the name used in scenarios."""
 

@@ -179,7 +179,8 @@ def _operators(
 
 def sample_memory(pipeline: Pipeline) -> tuple[pd.DataFrame, list[dict[str, float]]]:
     """Return memory over the step, and the components of each stage's peak [GiB]."""
-    fixed = {"weights": 9.5, "gradients": 9.5, "optimizer": 7.2, "buffers": 1.1, "framework": 2.4}
+    fixed = {"weights": 9.5, "gradients": 9.5, "optimizer": 7.2, "working": 0.4, "buffers": 1.1}
+    fixed |= {"fragmentation": 2.1, "framework": 2.4}
     per_action = 30.0 / (pipeline.stages * pipeline.chunks)
     changes: dict[int, list[tuple[float, float]]] = {stage: [] for stage in range(pipeline.stages)}
     for (stage, action, _, _), (start, end) in play(pipeline).items():
@@ -199,6 +200,20 @@ def sample_memory(pipeline: Pipeline) -> tuple[pd.DataFrame, list[dict[str, floa
             {"stage": stage, **fixed, "activations": activations, "logits": logits, "total": peak}
         )
     return pd.DataFrame(records, columns=["stage", "time_s", "memory_gib"]), stages
+
+
+def group(axis: str, ranks: int, nodes: int, crosses: str, rate: float) -> dict[str, Any]:
+    """Return one row of communication groups, spread evenly over its nodes."""
+    return {
+        "axis": axis,
+        "ranks": ranks,
+        "ranks_per_node": ranks // nodes,
+        "nodes": nodes,
+        "rails": 1,
+        "crosses": crosses,
+        "line_rate_gb_per_s": rate,
+        "contention": 1.0,
+    }
 
 
 def sample_summary(pipeline: Pipeline) -> dict[str, Any]:
@@ -229,7 +244,20 @@ def sample_summary(pipeline: Pipeline) -> dict[str, Any]:
             "pipeline": pipeline.stages,
             "data": 128,
             "virtual_stages": pipeline.chunks,
+            "sequence_parallel": True,
+            "sharding": "optimizer",
+            "order": ["tensor", "context", "pipeline", "data"],
+            "layers": [1] * pipeline.stages * pipeline.chunks,
         },
+        "batch": {
+            "global_batch": 2048,
+            "micro_batch": 1,
+            "micro_batches": pipeline.micro_batches,
+            "sequence_length": 8192,
+        },
+        "precision": "bf16",
+        "recompute": {"mode": "none", "every": 1},
+        "software": "Megatron Core (2025)",
         "schedule": "interleaved_1f1b" if pipeline.chunks > 1 else "1f1b",
         "engine": "compiled",
         "step_time_s": step_time_s,
@@ -247,15 +275,9 @@ def sample_summary(pipeline: Pipeline) -> dict[str, Any]:
         "memory_gib": {"capacity": CAPACITY_GIB, "peak": peak, "stages": stages},
         "fits": peak <= CAPACITY_GIB,
         "groups": [
-            {"axis": "tensor", "ranks": 8, "nodes": 1, "tier": 0, "bus_bandwidth_gb_per_s": 363.2},
-            {
-                "axis": "pipeline",
-                "ranks": 16,
-                "nodes": 16,
-                "tier": 1,
-                "bus_bandwidth_gb_per_s": 45.1,
-            },
-            {"axis": "data", "ranks": 128, "nodes": 128, "tier": 2, "bus_bandwidth_gb_per_s": 38.6},
+            group("tensor", 8, 1, "hgx-h100", 450.0),
+            group("data+context", 128, 128, "cluster", 50.0),
+            group("pipeline", 16, 2, "pod", 50.0),
         ],
         "assumptions": [
             "kernel efficiencies measured on one H200 and scaled to this part's published rates",

@@ -45,7 +45,7 @@ WHITE = np.array([0.9505, 1.0, 1.089])
 SIDE_BY_SIDE = {
     "compute": ["forward", "backward", "recompute", "optimizer", "other", "idle"],
     "zero bubble": ["forward", "input_gradient", "weight_gradient", "recompute", "optimizer"],
-    "strip": ["tensor", "context", "expert", "pipeline", "data", "other"],
+    "strip": ["tensor", "context", "expert", "pipeline", "data", "offload", "other"],
 }
 
 
