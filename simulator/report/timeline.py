@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from matplotlib.patches import Polygon
+from matplotlib.patheffects import withStroke
 
 from simulator.report.page import (
     LEFT_IN,
@@ -51,6 +52,8 @@ FUNNEL: Final = "#F1F2F4"
 """Between the panels: which part of the upper one the lower one enlarges."""
 INK: Final = {kind: "black" if is_light(COLOURS[kind]) else "white" for kind in KINDS}
 """Colour of the numbers on an action."""
+HALO: Final = {kind: withStroke(linewidth=1.5, foreground=COLOURS[kind]) for kind in KINDS}
+"""Around the numbers: they stay legible where an action waits for communication."""
 NUMBER_SIZE: Final = 8.0
 DIGIT_WIDTH: Final = 0.65
 """Width of a digit over the size of the font."""
@@ -126,8 +129,9 @@ def warm_up_window(spans: pd.DataFrame, step_time_s: float) -> Window | None:
 
     None if that is most of the step.
     """
-    starts = spans[spans["lane"] == COMPUTE].groupby("rank_class")["start_s"].min()
-    end_s = max(WARM_UP_SHARE * step_time_s, 2.0 * starts.max())
+    works = (spans["lane"] == COMPUTE) & (spans["action"] != "")
+    first_s = spans[works].groupby("rank_class")["start_s"].min().max() if works.any() else 0.0
+    end_s = max(WARM_UP_SHARE * step_time_s, 2.0 * float(first_s))
     return (0.0, end_s) if end_s <= WIDEST_WARM_UP * step_time_s else None
 
 
@@ -162,7 +166,7 @@ def _join(figure: Figure, whole: Axes, enlarged: Axes, share: float) -> None:
 
 
 def _number_actions(spans: pd.DataFrame, rows: pd.DataFrame, ax: Axes, window_s: Window) -> None:
-    """Write its micro-batch on every action that has room for it; on none if rows are too low."""
+    """Part the actions and write its micro-batch on each, if the panel has room for them."""
     box = ax.get_window_extent()
     points = POINTS_PER_INCH / ax.figure.dpi
     if box.height * points * COMPUTE_BAND[1] / len(rows) < NUMBER_SIZE:
@@ -174,7 +178,10 @@ def _number_actions(spans: pd.DataFrame, rows: pd.DataFrame, ax: Axes, window_s:
     fits = (room > NUMBER_SIZE * (DIGIT_WIDTH * text.str.len() + 0.4)).to_numpy()
     if fits.sum() > MOST_NUMBERS:
         return
-    x = (start + end)[fits] / 2 / time_unit(window_s[1] - window_s[0])[0]
-    y = row_codes(runs, rows)[fits] + sum(COMPUTE_BAND) / 2
+    size_s, _ = time_unit(window_s[1] - window_s[0])
+    top = row_codes(runs, rows)[fits]
+    ax.vlines(start[fits] / size_s, top, top + COMPUTE_BAND[1], color="white", linewidth=0.6)
+    x, y = (start + end)[fits] / 2 / size_s, top + sum(COMPUTE_BAND) / 2
     for at_x, at_y, number, kind in zip(x, y, text[fits], runs["kind"][fits], strict=True):
-        ax.text(at_x, at_y, number, color=INK[kind], size=NUMBER_SIZE, ha="center", va="center")
+        written = ax.text(at_x, at_y, number, color=INK[kind], size=NUMBER_SIZE)
+        written.set(ha="center", va="center", path_effects=[HALO[kind]])

@@ -10,6 +10,7 @@ from simulator.parallel.stages import split_layers
 from simulator.precision import Precision
 from simulator.schedule.pipelines import ideal_bubble_fraction
 from simulator.workload.parameters import layer_parameters_per_rank
+from simulator.workload.transformer import Positions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -112,6 +113,23 @@ def sequence_parallelism_has_a_group(scenario: Scenario) -> Iterator[Finding]:
         )
 
 
+def model_is_consistent(scenario: Scenario) -> Iterator[Finding]:
+    """Require heads that share keys evenly, and positions and norms that go together."""
+    model = scenario.model
+    if model.heads % model.kv_heads:
+        yield "model.kv_heads", f"{model.kv_heads} does not divide the {model.heads} heads"
+    if (model.positions is Positions.LEARNED) != (model.max_positions > 0):
+        yield (
+            "model.max_positions",
+            (
+                f"is {model.max_positions}, but positions are {model.positions}: learned positions "
+                f"need a number, others take none"
+            ),
+        )
+    if model.parallel_norms and not model.parallel_block:
+        yield "model.parallel_norms", "needs parallel_block: true"
+
+
 def heads_divide(scenario: Scenario) -> Iterator[Finding]:
     """Require tensor parallelism to cut heads, key/value heads and the MLP evenly."""
     try:
@@ -182,6 +200,7 @@ CHECKS: tuple[Check, ...] = (
     sequence_divides,
     sequence_fits_the_positions,
     sequence_parallelism_has_a_group,
+    model_is_consistent,
     heads_divide,
     layers_fit_the_stages,
     schedule_accepts,

@@ -177,7 +177,7 @@ def _generator(name: str) -> Generator:
     if name in SCHEDULES:
         return SCHEDULES[name]
     close = get_close_matches(name, SCHEDULES, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    hint = f"; did you mean {str(close[0])!r}?" if close else ""
     raise ScheduleError(f"no schedule is called {name!r}; there are: {', '.join(SCHEDULES)}{hint}")
 
 

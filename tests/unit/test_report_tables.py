@@ -40,9 +40,7 @@ def test_nothing_is_cut_off(width: int, stages: int) -> None:
 
 def test_the_headline_is_one_sentence() -> None:
     first = printed(*summary_tables(sample_summary(SMALL))).splitlines()[0]
-    assert (
-        first == "llama3-405b-16k-h100: one step takes 352 ms, 47.7 M tokens/s, MFU 41.5% (palm)"
-    )
+    assert first == "llama3-405b-16k-h100: one step takes 352 ms, 47.7 M tokens/s, MFU 41.5% (palm)"
 
 
 def test_breakdown_leaves_out_what_takes_no_time_and_adds_up() -> None:
@@ -86,15 +84,13 @@ def test_what_does_not_fit_is_said_in_words() -> None:
 
 
 def test_quantities_read_well() -> None:
-    plain = [
-        text
-        for text in (time_text(8.0486), time_text(0.3121), time_text(2e-6), time_text(3e-8))
+    durations = (8.0486, 0.3121, 2e-6, 3e-8)
+    assert [time_text(duration) for duration in durations] == [
+        "8.05 s",
+        "312 ms",
+        "2.00 µs",
+        "0.0300 µs",
     ]
-    assert plain == ["8.05 s", "312 ms", "2.00 µs", "0.0300 µs"]
-    assert [count_text(n) for n in (12, 2.08e6, 4.1e12)] == [
-        "12.0",
-        "2.08 M",
-        "4.10 T",
-    ]
+    assert [count_text(count) for count in (12, 2.08e6, 4.1e12)] == ["12.0", "2.08 M", "4.10 T"]
     assert significant(0.0) == "0"
     assert significant(-1234.5) == "-1,234"

@@ -146,6 +146,12 @@ def test_figure_names_every_kind_and_numbers_actions(pipeline: Pipeline) -> None
     assert figure.axes[-1].texts
 
 
+def test_start_of_step_work_does_not_hide_when_the_last_stage_begins() -> None:
+    overhead = one_span(kind="other", action="", start_s=0.0, end_s=0.001)
+    window = warm_up_window(pd.concat([overhead, one_span(start_s=0.2)]), 1.0)
+    assert window == pytest.approx((0.0, 0.4))
+
+
 def test_a_table_of_one_span_is_a_figure(tmp_path: Path) -> None:
     summary = sample_summary(SMALL) | {"step_time_s": 1.0}
     write_figure(timeline_figure(one_span(), summary), tmp_path / "one.svg")
