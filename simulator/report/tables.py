@@ -131,7 +131,7 @@ def breakdown_table(summary: Mapping[str, Any]) -> Table:
     table = _table(f"Where the step goes (ideal bubble {ideal})", show_footer=True)
     table.add_column("part", "step")
     table.add_column(unit, f"{step_time_s / size_s:.3f}", justify="right")
-    table.add_column("share", f"100.0%", justify="right")
+    table.add_column("share", "100.0%", justify="right")
     table.add_column("", no_wrap=True)
     for (part, time_s), tenths in zip(parts.items(), shares_in_tenths(parts.values()), strict=True):
         bar = "█" * round(BAR_WIDTH * time_s / step_time_s)

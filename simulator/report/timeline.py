@@ -57,7 +57,8 @@ HALO: Final = {kind: withStroke(linewidth=1.5, foreground=COLOURS[kind]) for kin
 NUMBER_SIZE: Final = 8.0
 DIGIT_WIDTH: Final = 0.65
 """Width of a digit over the size of the font."""
-MOST_NUMBERS: Final = 1500
+MOST_NUMBERS: Final = 450
+"""Numbers in a panel: more are noise on a slide, and 2 kB each in an SVG."""
 POINTS_PER_INCH: Final = 72
 
 
