@@ -1,0 +1,48 @@
+"""Every file of a result, written together: all of them appear, or none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from simulator.report.files import OutputDirectory
+from simulator.report.palette import write_figure
+from simulator.report.parquet import write_json, write_spans
+from simulator.report.perfetto import write_perfetto
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from simulator.api import Result
+
+FILES: Final[Mapping[str, str]] = {
+    "summary": "summary.json",
+    "trace": "trace.parquet",
+    "timeline_png": "timeline.png",
+    "timeline_svg": "timeline.svg",
+    "memory": "memory.png",
+    "perfetto": "trace.perfetto.json",
+}
+"""Files of a result by what they hold."""
+
+
+def write_results(result: Result, directory: Path | str) -> dict[str, Path]:
+    """Write `FILES` into ``directory`` and return their paths by what they hold.
+
+    Raises
+    ------
+    OutputError
+        If the directory cannot be written; it is then as it was before.
+    """
+    target = Path(directory)
+    facts = {key: result.summary[key] for key in ("scenario", "model", "cluster", "step_time_s")}
+    with OutputDirectory(target) as output:
+        write_json(result.summary, output.path(FILES["summary"]))
+        write_spans(result.trace, output.path(FILES["trace"]), facts)
+        timeline = result.plot_timeline()
+        write_figure(timeline, output.path(FILES["timeline_png"]))
+        write_figure(timeline, output.path(FILES["timeline_svg"]))
+        write_figure(result.plot_memory(), output.path(FILES["memory"]))
+        with output.path(FILES["perfetto"]).open("w", encoding="utf-8") as stream:
+            write_perfetto(result.trace, stream, facts)
+    return {what: target / name for what, name in FILES.items()}
