@@ -49,7 +49,11 @@ def _draw(schedule: Schedule, name: str, path: Path) -> None:
         figure = Figure(figsize=(12, 1.6 + 0.35 * schedule.stages), layout="constrained")
         axes = figure.add_subplot()
         plot_schedule(schedule, axes)
-        axes.set_title(f"{name}: {schedule.stages} stages, {schedule.micro_batches} micro-batches")
+        figure.suptitle(
+            f"{name}: {schedule.stages} stages, {schedule.micro_batches} micro-batches",
+            x=0.01,
+            horizontalalignment="left",
+        )
         partial = path.with_name(f".partial-{path.name}")
         try:
             write_figure(figure, partial)

@@ -48,9 +48,9 @@ def show_profiles(what: str, profiles: Sequence[Path]) -> None:
         return
     kind, name = _found(catalog, what)
     document = catalog.document(kind, name)
-    table = Table(
-        "field", "value", "status", "source", title=f"{kind} {name}", title_justify="left"
-    )
+    table = Table(title=f"{kind} {name}", title_justify="left", box=SIMPLE_HEAD)
+    for column in ("field", "value", "status", "source"):
+        table.add_column(column, overflow="fold")
     for path, value in _leaves(document.data, ()):
         source = document.sources.get(path)
         status = source.status.value if source and source.status else ""

@@ -1,0 +1,235 @@
+"""Folding undone: the same step for every replica by name, or for every segment by name.
+
+A program has one rank class for ranks that behave alike. That is exact, not an approximation:
+replicas that run the same tasks for the same time reach each collective at the same moment, so
+joining them there adds no wait. `unfold` and `unroll` spell the step out; played, they must give
+the times of the folded program (tests compare them). Unfolding is also how one replica is made
+different from the others.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from simulator.errors import SimulatorError
+from simulator.program.builder import COLUMNS, ProgramBuilder
+from simulator.program.patterns import Segment
+from simulator.program.tasks import NONE, Lane, SpanKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from simulator.program.patterns import Pattern
+    from simulator.program.tasks import Program
+
+    Indices = NDArray[np.int64]
+
+
+def unfold(program: Program, replicas: int, speed: ArrayLike | None = None) -> Program:
+    """Return ``program`` with every rank class as ``replicas`` classes that meet in collectives.
+
+    Rank class c of replica r becomes class ``r * program.rank_classes + c`` and stands for
+    ``1 / replicas`` of the ranks; task i becomes task ``r * len(program) + i``. A collective task
+    starts when every replica has reached it: a gate, after all the copies, waits for the
+    predecessors and the lane predecessor of each copy.
+
+    Parameters
+    ----------
+    program
+        A folded program.
+    replicas
+        Copies of each rank class, at least 1.
+    speed
+        Factor on the durations of each replica's compute, shape ``(replicas,)``; above 1 the
+        replica is a straggler, 1 for all if not given. Transfers keep their time, even where they
+        hold the compute lane; communication inside a pattern is stretched with its task.
+
+    Raises
+    ------
+    SimulatorError
+        If ``replicas`` or ``speed`` is out of range.
+
+    Notes
+    -----
+    Every task marked ``collective`` is joined, the sum of the gradient norm over one replica
+    included; the reductions before it have joined the replicas already.
+    """
+    factors = _factors(replicas, speed)
+    count = len(program)
+    builder = _copied_tables(program, replicas)
+    for replica, factor in enumerate(factors.tolist()):
+        builder.add(count, **_replica_columns(program, replica, factor))
+    joint = np.flatnonzero(program.collective)
+    gate = np.full(count, NONE, dtype=np.int64)
+    gate[joint] = builder.add(len(joint), name=program.name[joint])
+    waiting, awaited = _edges(program, joint)
+    joined = gate[waiting] != NONE
+    for first in range(0, replicas * count, count):
+        copies = np.where(joined, gate[waiting], waiting + first)
+        builder.after(copies, awaited + first)
+        builder.after(joint + first, gate[joint])
+    return builder.build()
+
+
+def unroll(program: Program) -> Program:
+    """Return ``program`` with a task for every segment that its compute lanes play.
+
+    Each task with a pattern becomes plain tasks back to back: its compute segments and, between
+    them, waits of the kind and name of the communication that is exposed there. Communication
+    hidden behind compute takes no time of the lane and is left out. Start and end of every action
+    stay what they were, to rounding; the memory timeline needs the patterns and the spans of the
+    other lanes are gone, so neither can be read from an unrolled program.
+    """
+    pieces = _PieceTable.of(program)
+    counts = np.where(program.pattern == NONE, 1, pieces.count[program.pattern])
+    last = np.cumsum(counts) - 1
+    first = last - counts + 1
+    owner = np.repeat(np.arange(len(program)), counts)
+    builder = _copied_tables(program, 1, names=pieces.names, patterns=())
+    builder.add(len(owner), **_piece_columns(program, pieces, owner, first))
+    waits = np.repeat(np.arange(len(program)), np.diff(program.predecessor_offsets))
+    builder.after(first[waits], last[program.predecessors])
+    return builder.build()
+
+
+# ---- unfolding -------------------------------------------------------------------------------
+
+
+def _factors(replicas: int, speed: ArrayLike | None) -> NDArray[np.float64]:
+    """Return the factor of every replica, shape ``(replicas,)``."""
+    if replicas < 1:
+        raise SimulatorError(f"replicas = {replicas}, but must be at least 1")
+    factors = np.ones(replicas) if speed is None else np.asarray(speed, dtype=np.float64)
+    if factors.shape != (replicas,):
+        raise SimulatorError(f"speed has shape {factors.shape}, but there are {replicas} replicas")
+    if not np.all((factors > 0) & np.isfinite(factors)):
+        raise SimulatorError(f"speed must be finite and above 0: {factors.tolist()}")
+    return factors
+
+
+def _copied_tables(
+    program: Program,
+    replicas: int,
+    *,
+    names: Iterable[str] | None = None,
+    patterns: Iterable[Pattern] | None = None,
+) -> ProgramBuilder:
+    """Return a builder with the program's rank classes, names and patterns, numbered alike."""
+    builder = ProgramBuilder(
+        np.tile(program.stage, replicas).tolist(),
+        np.tile(program.weight / replicas, replicas).tolist(),
+    )
+    for name in program.names if names is None else names:
+        builder.name(name)
+    for pattern in program.patterns if patterns is None else patterns:
+        builder.pattern(pattern)
+    return builder
+
+
+def _replica_columns(program: Program, replica: int, factor: float) -> dict[str, NDArray[Any]]:
+    """Return the columns of one replica's tasks."""
+    columns: dict[str, NDArray[Any]] = {key: getattr(program, key) for key in COLUMNS}
+    shift = replica * program.rank_classes
+    for key in ("rank_class", "peer"):
+        columns[key] = np.where(columns[key] == NONE, NONE, columns[key] + shift)
+    computes = (program.lane == Lane.COMPUTE) & (program.peer == NONE)
+    columns["duration"] = program.duration * np.where(computes, factor, 1.0)
+    return columns
+
+
+def _edges(program: Program, joint: Indices) -> tuple[Indices, Indices]:
+    """Return waiting and awaited tasks: all predecessors, and the lane's for ``joint`` tasks."""
+    counts = np.diff(program.predecessor_offsets)
+    before = program.lane_predecessor()[joint]
+    queued = before != NONE
+    waiting = np.concatenate([np.repeat(np.arange(len(program)), counts), joint[queued]])
+    return waiting, np.concatenate([program.predecessors, before[queued]])
+
+
+# ---- unrolling -------------------------------------------------------------------------------
+
+
+class _PieceTable(NamedTuple):
+    """The pieces of all patterns in columns, and where each pattern's begin.
+
+    One entry more than needed in each column, so that an index of `NONE` reads something
+    harmless.
+    """
+
+    names: tuple[str, ...]
+    count: Indices
+    first: Indices
+    name: Indices
+    kind: NDArray[np.int8]
+    layer: Indices
+    n_bytes: NDArray[np.float64]
+    share: NDArray[np.float64]
+    """Share of the task's time."""
+
+    @classmethod
+    def of(cls, program: Program) -> _PieceTable:
+        """Return the pieces of the patterns of ``program``; an empty pattern is one piece."""
+        rows = [tuple(_pieces(pattern)) for pattern in program.patterns]
+        pieces = [piece for row in rows for piece in row]
+        lengths = [sum(piece.duration for piece in row) for row in rows for _ in row]
+        shares = [p.duration / t if t else 1.0 for p, t in zip(pieces, lengths, strict=True)]
+        names = {name: number for number, name in enumerate(program.names)}
+        counts = np.array([*map(len, rows), 0], dtype=np.int64)
+        return cls(
+            name=np.array([*(names.setdefault(p.name, len(names)) for p in pieces), 0]),
+            names=tuple(names),
+            count=counts,
+            first=np.cumsum(counts) - counts,
+            kind=np.array([*(piece.kind for piece in pieces), 0], dtype=np.int8),
+            layer=np.array([*(piece.layer for piece in pieces), NONE]),
+            n_bytes=np.array([*(piece.n_bytes for piece in pieces), 0.0]),
+            share=np.array([*shares, 1.0]),
+        )
+
+
+def _pieces(pattern: Pattern) -> Iterator[Segment]:
+    """Yield what the compute lane does or waits for, back to back over the pattern."""
+    clock = 0.0
+    for segment in pattern.segments:
+        if segment.lane is Lane.COMPUTE:
+            if segment.offset > clock:
+                yield _wait(pattern, clock, segment.offset)
+            yield segment
+            clock = segment.end
+    if pattern.duration > clock or not pattern.segments:
+        yield _wait(pattern, clock, pattern.duration)
+
+
+def _wait(pattern: Pattern, start: float, end: float) -> Segment:
+    """Return the wait of the compute lane for the communication that fills most of it."""
+
+    def overlap(item: Segment) -> float:
+        return min(item.end, end) - max(item.offset, start)
+
+    others = [s for s in pattern.segments if s.lane is not Lane.COMPUTE and overlap(s) > 0]
+    if not others:
+        return Segment("wait", SpanKind.OTHER, Lane.COMPUTE, start, end - start)
+    awaited = max(others, key=overlap)
+    return Segment(
+        awaited.name, awaited.kind, Lane.COMPUTE, start, end - start, awaited.n_bytes, awaited.layer
+    )
+
+
+def _piece_columns(
+    program: Program, pieces: _PieceTable, owner: Indices, first: Indices
+) -> dict[str, NDArray[Any]]:
+    """Return the columns of all pieces; ``owner`` is the task that each is a piece of."""
+    columns: dict[str, NDArray[Any]] = {key: getattr(program, key)[owner] for key in COLUMNS}
+    pattern = columns.pop("pattern")
+    plain = pattern == NONE
+    row = np.where(plain, NONE, pieces.first[pattern] + np.arange(len(owner)) - first[owner])
+    columns["duration"] *= np.where(plain, 1.0, pieces.share[row])
+    layer = np.where(pieces.layer[row] == NONE, NONE, columns["layer"] + pieces.layer[row])
+    columns["layer"] = np.where(plain, columns["layer"], layer)
+    for key, column in (("name", pieces.name), ("kind", pieces.kind), ("n_bytes", pieces.n_bytes)):
+        columns[key] = np.where(plain, columns[key], column[row])
+    return columns
