@@ -19,7 +19,7 @@ from simulator.program.patterns import Segment
 from simulator.program.tasks import NONE, Lane, SpanKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -85,7 +85,7 @@ def unroll(program: Program) -> Program:
     other lanes are gone, so neither can be read from an unrolled program.
     """
     pieces = _PieceTable.of(program)
-    counts = np.where(program.pattern == NONE, 1, pieces.count[program.pattern])
+    counts = np.where(program.pattern == NONE, 1, pieces.length[program.pattern])
     last = np.cumsum(counts) - 1
     first = last - counts + 1
     owner = np.repeat(np.arange(len(program)), counts)
@@ -161,7 +161,7 @@ class _PieceTable(NamedTuple):
     """
 
     names: tuple[str, ...]
-    count: Indices
+    length: Indices
     first: Indices
     name: Indices
     kind: NDArray[np.int8]
@@ -175,20 +175,24 @@ class _PieceTable(NamedTuple):
         """Return the pieces of the patterns of ``program``; an empty pattern is one piece."""
         rows = [tuple(_pieces(pattern)) for pattern in program.patterns]
         pieces = [piece for row in rows for piece in row]
-        lengths = [sum(piece.duration for piece in row) for row in rows for _ in row]
-        shares = [p.duration / t if t else 1.0 for p, t in zip(pieces, lengths, strict=True)]
         names = {name: number for number, name in enumerate(program.names)}
         counts = np.array([*map(len, rows), 0], dtype=np.int64)
         return cls(
             name=np.array([*(names.setdefault(p.name, len(names)) for p in pieces), 0]),
             names=tuple(names),
-            count=counts,
+            length=counts,
             first=np.cumsum(counts) - counts,
             kind=np.array([*(piece.kind for piece in pieces), 0], dtype=np.int8),
             layer=np.array([*(piece.layer for piece in pieces), NONE]),
             n_bytes=np.array([*(piece.n_bytes for piece in pieces), 0.0]),
-            share=np.array([*shares, 1.0]),
+            share=np.array([*(share for row in rows for share in _shares(row)), 1.0]),
         )
+
+
+def _shares(pieces: Sequence[Segment]) -> list[float]:
+    """Return each piece's share of their time together."""
+    whole = sum(piece.duration for piece in pieces)
+    return [piece.duration / whole if whole else 1.0 for piece in pieces]
 
 
 def _pieces(pattern: Pattern) -> Iterator[Segment]:

@@ -1,0 +1,278 @@
+"""The command as a user meets it: output, files, and one clear message for every mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TOY = ROOT / "scenarios" / "four-stages.yaml"
+SCENARIOS = sorted((ROOT / "scenarios").glob("*.yaml"))
+FILES = {
+    "summary.json",
+    "trace.parquet",
+    "timeline.png",
+    "timeline.svg",
+    "memory.png",
+    "trace.perfetto.json",
+}
+
+
+def command(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "simulator.cli.main", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "100"},
+        timeout=120,
+        check=False,
+    )
+
+
+def refused(*arguments: str | Path) -> str:
+    """Return the message of a command that must refuse its arguments."""
+    done = command(*arguments)
+    assert done.returncode == 2, done
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def changed(path: Path, old: str, new: str) -> Path:
+    """Write the toy scenario with one text replaced."""
+    text = TOY.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    return path
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['simulator', '--help']\n"
+        "from simulator.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'pandas', 'matplotlib', 'pyarrow', 'simpy', 'networkx', 'numpy', 'pydantic'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stderr.strip() == "[]"
+
+
+def test_run_without_files_imports_neither_pandas_nor_matplotlib() -> None:
+    code = (
+        f"import sys; sys.argv = ['simulator', 'run', {str(TOY)!r}]\n"
+        "from simulator.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'pandas', 'matplotlib', 'pyarrow', 'networkx'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda path: path.stem)
+def test_shipped_scenarios_run_by_name_from_anywhere(scenario: Path, tmp_path: Path) -> None:
+    done = command("run", scenario.stem, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "one step takes" in done.stdout
+    assert "100.0%" in done.stdout
+
+
+def test_json_is_all_that_stands_on_stdout() -> None:
+    done = command("run", TOY, "--json")
+    summary = json.loads(done.stdout)
+    assert done.stderr == ""
+    assert summary["step_time_s"] > 0
+    assert set(summary["mfu"]) == {"palm", "megatron", "causal"} == set(summary["hfu"])
+    assert sum(summary["breakdown_s"].values()) == pytest.approx(summary["step_time_s"], rel=1e-12)
+    assert {
+        "tokens_per_s",
+        "tokens_per_s_per_accelerator",
+        "bubble_fraction",
+        "bubble_fraction_ideal",
+        "memory_gib",
+        "fits",
+    } <= set(summary)
+
+
+def test_every_summary_key_is_documented() -> None:
+    summary = json.loads(command("run", TOY, "--json").stdout)
+    text = (ROOT / "docs" / "summary.md").read_text(encoding="utf-8")
+    assert [key for key in summary if f"`{key}`" not in text] == []
+
+
+def test_out_writes_every_file_and_says_where(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "results"
+    done = command("run", TOY, "--out", target)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in target.iterdir()} == FILES
+    assert "summary.json" in done.stdout
+    assert json.loads((target / "summary.json").read_text())["accelerators"] == 4
+
+
+def test_the_same_run_writes_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        assert command("run", TOY, "--out", tmp_path / name).returncode == 0
+    for file in sorted(FILES):
+        first, second = ((tmp_path / name / file).read_bytes() for name in ("a", "b"))
+        assert first == second, file
+
+
+def test_a_file_in_the_way_is_left_as_it_was(tmp_path: Path) -> None:
+    target = tmp_path / "results"
+    target.write_text("mine")
+    assert "it is a file" in refused("run", TOY, "--out", target)
+    assert target.read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_set_changes_any_field() -> None:
+    done = command(
+        "run",
+        TOY,
+        "--json",
+        "--set",
+        "batch.global_batch=16",
+        "--set",
+        "cluster.accelerator=h200-sxm",
+    )
+    summary = json.loads(done.stdout)
+    assert summary["batch"]["micro_batches"] == 16
+    assert "H200" in summary["accelerator"]
+
+
+def test_profiles_of_the_user_come_first(tmp_path: Path) -> None:
+    (tmp_path / "accelerators").mkdir()
+    (tmp_path / "accelerators" / "h100-sxm.yaml").write_text(
+        "base: h100-sxm\nname: Our H100\nmemory_gb: 40\n", encoding="utf-8"
+    )
+    summary = json.loads(command("run", TOY, "--json", "--profiles", tmp_path).stdout)
+    assert summary["accelerator"] == "Our H100"
+    assert summary["memory_gib"]["capacity"] == pytest.approx(40e9 / 2**30)
+
+
+def test_schedule_prints_its_text_form() -> None:
+    done = command("schedule", "1f1b", "--stages", "2", "--microbatches", "3")
+    assert done.stdout == "F0 F1 B0 F2 B1 B2\nF0 B0 F1 B1 F2 B2\n"
+
+
+def test_schedule_draws(tmp_path: Path) -> None:
+    picture = tmp_path / "s.png"
+    done = command("schedule", "gpipe", "--stages", "2", "--microbatches", "3", "--plot", picture)
+    assert done.returncode == 0, done.stderr
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert list(tmp_path.iterdir()) == [picture]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["accelerators", "nodes", "fabrics", "clusters", "software", "kernels", "models", "scenarios"],
+)
+def test_show_lists_every_kind(kind: str) -> None:
+    done = command("show", kind)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) > 3
+
+
+def test_show_prints_sources() -> None:
+    done = command("show", "h200-sxm")
+    assert "measured" in done.stdout
+    assert "published" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("show", "h100x"), "did you mean 'h100-sxm'"),
+        (("schedule", "zigzag", "--stages", "2", "--microbatches", "2"), "there are: gpipe"),
+        (("schedule", "1f1b", "--stages", "0", "--microbatches", "2"), "stages"),
+        (
+            (
+                "schedule",
+                "interleaved_1f1b",
+                "--stages",
+                "4",
+                "--microbatches",
+                "6",
+                "--chunks",
+                "2",
+            ),
+            "6 micro-batches",
+        ),
+        (("schedule", "1f1b", "--stages", "2", "--microbatches", "2", "--plot", "x.gif"), ".png"),
+        (("run", TOY, "--engine", "warp"), "there are: auto, simpy"),
+        (("run", TOY, "--set", "layout.tensor"), "expected KEY=VALUE"),
+        (("run", TOY, "--set", "layout.tensro=2"), "did you mean 'tensor'"),
+        (("run", TOY, "--set", "layout.tensor=2"), "= 8 ranks, but the scenario has 4"),
+        (("run", TOY, "--set", "batch.global_batch=0"), "must be at least 1, got 0"),
+        (("run", TOY, "--set", "batch.global_batch=-4"), "must be at least 1, got -4"),
+        (("run", TOY, "--set", "batch.sequence_length=.nan"), "whole number, got nan"),
+        (("run", TOY, "--set", "batch.global_batch=99999999999"), "at most"),
+        (("run", TOY, "--set", "layout.pipeline=four"), "whole number, got 'four'"),
+        (("run", TOY, "--set", "precision=bf61"), "did you mean 'bf16'"),
+        (("run", TOY, "--set", "precision=mxfp4"), "has no mxfp4 rate"),
+        (("run", TOY, "--set", "cluster.accelerator=h1000"), "unknown accelerator 'h1000'"),
+        (("run", TOY, "--set", "cluster=h100-ndr40"), "did you mean 'h100-ndr400'"),
+        (("run", TOY, "--set", "cluster.fabric.nic_gbit_per_s=-1"), "greater than 0"),
+        (("run", TOY, "--set", "schedule=1f1bb"), "did you mean '1f1b'"),
+        (("run", TOY, "--set", "layout.sequence_parallel=true"), "needs layout.tensor > 1"),
+        (("run", "no-such-scenario"), "unknown scenario"),
+        (("run", "no/such/file.yaml"), "no such file"),
+        (("run", ROOT), "is a directory"),
+    ],
+)
+def test_mistakes_get_one_clear_message(arguments: tuple[str | Path, ...], expected: str) -> None:
+    assert expected in refused(*arguments)
+
+
+def test_all_mistakes_of_a_file_come_at_once(tmp_path: Path) -> None:
+    path = changed(tmp_path / "s.yaml", "pipeline: 4", "pipline: 4")
+    text = path.read_text().replace("cluster: h100-ndr400", "cluster: h100")
+    path.write_text(text.replace("micro_batch: 1", "micro_batch: 1.5"))
+    lines = refused("run", path).splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith(f"{path}:") for line in lines)
+
+
+def test_duplicate_keys_are_refused(tmp_path: Path) -> None:
+    path = changed(tmp_path / "s.yaml", "schedule: 1f1b", "schedule: 1f1b\nschedule: gpipe")
+    assert "'schedule' was already given" in refused("run", path)
+
+
+def test_binary_junk_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "junk.yaml"
+    path.write_bytes(bytes(range(256)) * 10)
+    assert "not UTF-8" in refused("run", path)
+
+
+def test_interrupting_leaves_no_files(tmp_path: Path) -> None:
+    target = tmp_path / "results"
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "simulator.cli.main", "run", str(TOY), "--out", str(target)),
+            *("--set", "batch.global_batch=200000"),
+        ],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(2.5)
+    process.send_signal(signal.SIGINT)
+    _, message = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in message
+    assert list(tmp_path.iterdir()) == []
