@@ -1,29 +1,39 @@
-"""The command: options in, calls to the library, text out."""
+"""The command: options in, calls to the library, text out; what went wrong as an exit code.
+
+0    done
+1    a bug, with its traceback
+2    a mistake that the user can mend, as a message on stderr
+130  interrupted
+"""
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from simulator import __version__
 from simulator.errors import SimulatorError
+from simulator.report.files import DISK_ERRORS
 
-MISTAKE = 2
-"""Exit code of everything that the user can mend."""
-INTERRUPTED = 130
+MISTAKE: Final = 2
+INTERRUPTED: Final = 130
 
 app = typer.Typer(
-    help="Simulate training clusters: step time, bubbles, MFU and memory of any parallel layout.",
     no_args_is_help=True,
-    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"max_content_width": 100},
 )
+
+Profiles = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="DIR", help="Directory of your own profiles, before the shipped ones."),
+]
 
 
 def _print_version(value: bool) -> None:
@@ -36,34 +46,52 @@ def _print_version(value: bool) -> None:
 def simulator(
     _version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print and exit."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
-    """Simulate training clusters: step time, bubbles, MFU and memory of any parallel layout."""
+    """Simulate training clusters: step time, bubbles, MFU and memory of any parallel layout.
+
+    \b
+    simulator show scenarios                          what can be run by name
+    simulator run llama-8b-8-h100                     run one
+    simulator run my.yaml --out results               run your own; keep trace and pictures
+    simulator schedule 1f1b --stages 4 --microbatches 8
+    """  # noqa: D301 - the escape keeps the command line from joining the lines
 
 
 @app.command()
 def run(
-    scenario: Annotated[str, typer.Argument(help="A scenario file, or a shipped scenario's name.")],
+    scenario: Annotated[
+        str, typer.Argument(metavar="SCENARIO", help="A file, or the name of a shipped scenario.")
+    ],
     out: Annotated[
-        Path | None, typer.Option(help="Write summary, trace and pictures here.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Write summary, trace and pictures into this directory."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON only.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print the headline only.")] = False,
-    engine: Annotated[str, typer.Option(help="auto or simpy.")] = "auto",
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the summary as JSON and nothing else.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print one line only.")] = False,
+    engine: Annotated[
+        str, typer.Option(metavar="ENGINE", help="auto (the fastest that applies) or simpy.")
+    ] = "auto",
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Change a field: layout.tensor=4. Repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change a field, value in YAML. Repeatable."
+        ),
     ] = None,
-    profiles: Annotated[
-        list[Path] | None, typer.Option(help="Directory of your own profiles. Repeatable.")
-    ] = None,
+    profiles: Profiles = None,
 ) -> None:
     """Simulate one training step.
 
     \b
     simulator run llama3-405b-16k-h100
-    simulator run my.yaml --set layout.tensor=4 --set cluster.accelerator=h200-sxm --out results
-    """  # noqa: D301 - the escape keeps click from joining the lines
+    simulator run my.yaml --set layout.tensor=4 --set cluster=h200-ndr400 --out results
+    simulator run my.yaml --json | jq .mfu
+    """  # noqa: D301 - as above
     from simulator.cli.run import run_scenario  # noqa: PLC0415 - --help must not pay for it
 
     run_scenario(
@@ -79,17 +107,23 @@ def run(
 
 @app.command()
 def schedule(
-    name: Annotated[str, typer.Argument(help="gpipe, 1f1b or interleaved_1f1b.")],
-    stages: Annotated[int, typer.Option(help="Pipeline stages.")],
-    microbatches: Annotated[int, typer.Option(help="Micro-batches per step.")],
-    chunks: Annotated[int, typer.Option(help="Model chunks (virtual stages) per stage.")] = 1,
-    plot: Annotated[Path | None, typer.Option(help="Draw it into this .png, .svg or .pdf.")] = None,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="gpipe, 1f1b or interleaved_1f1b.")],
+    stages: Annotated[int, typer.Option(metavar="P", help="Pipeline stages.")],
+    microbatches: Annotated[int, typer.Option(metavar="M", help="Micro-batches per step.")],
+    chunks: Annotated[
+        int, typer.Option(metavar="V", help="Model chunks (virtual stages) per stage.")
+    ] = 1,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw it into this .png, .svg or .pdf.")
+    ] = None,
 ) -> None:
     """Print a pipeline schedule, one line per stage.
 
+    F3 is the forward, B3 the backward of micro-batch 3; F3.1 that of chunk 1.
+
     \b
     simulator schedule 1f1b --stages 4 --microbatches 8
-    simulator schedule interleaved_1f1b --stages 4 --microbatches 8 --chunks 2 --plot s.png
+    simulator schedule interleaved_1f1b --stages 4 --microbatches 8 --chunks 2 --plot order.png
     """  # noqa: D301 - as above
     from simulator.cli.schedule import print_schedule  # noqa: PLC0415 - as above
 
@@ -99,13 +133,16 @@ def schedule(
 @app.command()
 def show(
     what: Annotated[
-        str, typer.Argument(help="A kind (accelerators, clusters, models, …) or a profile's name.")
+        str,
+        typer.Argument(
+            metavar="WHAT",
+            help="accelerators, nodes, fabrics, clusters, software, kernels, models or scenarios; "
+            "or the NAME or KIND/NAME of a profile.",
+        ),
     ],
-    profiles: Annotated[
-        list[Path] | None, typer.Option(help="Directory of your own profiles. Repeatable.")
-    ] = None,
+    profiles: Profiles = None,
 ) -> None:
-    """List profiles of a kind, or print one with the source of every number.
+    """List profiles, or print one with its sources.
 
     \b
     simulator show accelerators
@@ -118,19 +155,50 @@ def show(
 
 
 def main() -> None:
-    """Run the command; a user's mistake is one message on stderr and exit code 2."""
+    """Run the command and exit with its code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A bar that the terminal's encoding lacks is no reason to lose the numbers.
+        sys.stdout.reconfigure(errors="replace")
+    code = _exit_code()
+    if code == INTERRUPTED:
+        sys.stderr.write("interrupted\n")
+    sys.exit(code)
+
+
+def _exit_code() -> int | str | None:
+    """Run the command; turn what the user can mend into a message."""
     try:
-        app()
+        return _returned()
     except SimulatorError as error:
         sys.stderr.write(f"{error}\n")
-        sys.exit(MISTAKE)
+    except MemoryError:
+        sys.stderr.write("there is not enough memory for so large a job\n")
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        sys.exit(INTERRUPTED)
+        return INTERRUPTED
     except BrokenPipeError:
-        # The reader (head, less) has gone; nothing is left to say, at exit neither.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        _silence_stdout()  # the reader (head, less) has gone: nothing is left to say
+        return 0
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        _silence_stdout()
+        sys.stderr.write(f"the output cannot be written: {error.strerror}\n")
+    return MISTAKE
+
+
+def _returned() -> int | str | None:
+    """Return the exit code that typer ends with, once all that was printed has left."""
+    try:
+        app()
+    except SystemExit as end:
+        sys.stdout.flush()
+        return end.code
+    return 0
+
+
+def _silence_stdout() -> None:
+    """Send what is still buffered nowhere, lest Python complain about it at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

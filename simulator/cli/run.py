@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
@@ -16,6 +16,9 @@ from simulator.scenario import load_scenario
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+SUFFIXES: Final = (".yaml", ".yml")
+"""What only the name of a file ends in."""
 
 
 def run_scenario(
@@ -28,14 +31,15 @@ def run_scenario(
     overrides: Sequence[str],
     profiles: Sequence[Path],
 ) -> None:
-    """Simulate a scenario and print its summary.
+    """Simulate a scenario and print its summary, with the files if any were written.
 
     Raises
     ------
     SimulatorError
         For every mistake of the user.
     """
-    loaded = load_scenario(_path(scenario), overrides=overrides, profiles=profiles)
+    path = _path(scenario, Catalog(tuple(profiles)))
+    loaded = load_scenario(path, overrides=overrides, profiles=profiles)
     result = simulate(loaded, engine=engine)
     summary = result.summary
     if out is not None:
@@ -49,9 +53,14 @@ def run_scenario(
         console.print(part)
 
 
-def _path(scenario: str) -> Path:
-    """Return the file of a scenario given as a path, or as the name of a shipped one."""
+def _path(scenario: str, catalog: Catalog) -> Path:
+    """Return the file of a scenario given as a path, or by the name of a profile.
+
+    A directory hides no name: results are often written into one called like their scenario.
+    """
     path = Path(scenario)
-    if path.suffix or path.exists() or len(path.parts) > 1:
+    if path.is_file() or path.suffix in SUFFIXES or len(path.parts) != 1:
         return path
-    return Catalog().path("scenario", scenario)
+    if path.exists() and scenario not in catalog.names("scenario"):
+        return path
+    return catalog.path("scenario", scenario)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from simulator.errors import OutputError
+from simulator.errors import OutputError, ScheduleError
 from simulator.schedule.notation import format_schedule
 from simulator.schedule.pipelines import build_schedule
 from simulator.schedule.validation import validate_schedule
@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
     from simulator.schedule.actions import Schedule
 
-PICTURES = (".png", ".svg", ".pdf")
+PICTURES: Final = (".png", ".svg", ".pdf")
+MOST_ACTIONS: Final = 10_000_000
+"""Actions of the longest schedule that is printed: some 70 MB of text."""
+WIDTH_IN: Final = 12.0
+TITLE_IN: Final = 1.6
+ROW_IN: Final = 0.35
+TALLEST_IN: Final = 40.0
 
 
 def print_schedule(
@@ -26,10 +32,13 @@ def print_schedule(
     Raises
     ------
     ScheduleError
-        If there is no such schedule or it refuses the counts.
+        If there is no such schedule, it refuses the counts, or it is too long to print.
     OutputError
         If the picture cannot be written.
     """
+    _require_printable(stages, micro_batches, chunks)
+    if plot is not None and plot.suffix not in PICTURES:
+        raise OutputError(f"{plot}: a picture's name ends in {', '.join(PICTURES)}")
     schedule = build_schedule(name, stages, micro_batches, chunks)
     validate_schedule(schedule)
     if plot is not None:
@@ -37,28 +46,30 @@ def print_schedule(
     sys.stdout.write(format_schedule(schedule) + "\n")
 
 
-def _draw(schedule: Schedule, name: str, path: Path) -> None:
-    if path.suffix not in PICTURES:
-        raise OutputError(f"{path}: a picture's name ends in {', '.join(PICTURES)}")
-    from matplotlib.figure import Figure  # noqa: PLC0415 - only pictures pay for matplotlib
+def _require_printable(stages: int, micro_batches: int, chunks: int) -> None:
+    if min(stages, micro_batches, chunks) < 1:
+        return  # the schedule itself says which count is wrong
+    actions = 2 * stages * micro_batches * chunks
+    if actions > MOST_ACTIONS:
+        raise ScheduleError(
+            f"2 passes x {stages:,} stages x {micro_batches:,} micro-batches x {chunks:,} chunks"
+            f" = {actions:,} actions; at most {MOST_ACTIONS:,} are printed"
+        )
 
+
+def _draw(schedule: Schedule, name: str, path: Path) -> None:
+    # Only pictures pay for matplotlib.
+    from matplotlib.figure import Figure  # noqa: PLC0415 - as said
+
+    from simulator.report.files import OutputDirectory  # noqa: PLC0415 - as above
     from simulator.report.palette import picture_style, write_figure  # noqa: PLC0415 - as above
     from simulator.report.schedule_plot import plot_schedule  # noqa: PLC0415 - as above
 
+    height_in = min(TITLE_IN + ROW_IN * schedule.stages, TALLEST_IN)
     with picture_style():
-        figure = Figure(figsize=(12, 1.6 + 0.35 * schedule.stages), layout="constrained")
-        axes = figure.add_subplot()
-        plot_schedule(schedule, axes)
-        figure.suptitle(
-            f"{name}: {schedule.stages} stages, {schedule.micro_batches} micro-batches",
-            x=0.01,
-            horizontalalignment="left",
-        )
-        partial = path.with_name(f".partial-{path.name}")
-        try:
-            write_figure(figure, partial)
-            partial.replace(path)
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
-        finally:
-            partial.unlink(missing_ok=True)
+        figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+        plot_schedule(schedule, figure.add_subplot())
+        counts = f"{schedule.stages} stages, {schedule.micro_batches} micro-batches"
+        figure.suptitle(f"{name}: {counts}", x=0.01, horizontalalignment="left")
+        with OutputDirectory(path.parent) as directory:
+            write_figure(figure, directory.path(path.name))

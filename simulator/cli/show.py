@@ -3,34 +3,68 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from simulator.catalog import KINDS, Catalog
 from simulator.documents import did_you_mean, dotted, shown
 from simulator.errors import SimulatorError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from simulator.documents import Document, FieldPath
+    from simulator.documents import Document, FieldPath, Source
 
-PLURALS = {kind if kind in {"software", "kernels"} else f"{kind}s": kind for kind in KINDS}
+PLURALS: Final[Mapping[str, str]] = MappingProxyType(
+    {kind if kind in {"software", "kernels"} else f"{kind}s": kind for kind in KINDS}
+)
 """Kinds as the command line lists them."""
-FACTS = {
-    "accelerator": ("name", "memory_gb", "memory_bandwidth_tb_per_s"),
-    "node": ("name", "accelerators", "bandwidth_gb_per_s", "nics"),
-    "fabric": ("nic_gbit_per_s", "rail_optimised"),
-    "cluster": ("accelerator.name", "node.name", "fabric.name", "largest"),
-    "software": ("name",),
-    "kernels": ("name",),
-    "model": ("layers", "hidden", "heads", "vocabulary"),
-    "scenario": ("name",),
-}
-"""Fields that the list of a kind shows."""
+
+FACTS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
+    {
+        "accelerator": {
+            "name": "name",
+            "bf16 TFLOP/s": "peak_flop_rate_tflop_per_s.bf16",
+            "fp16 TFLOP/s": "peak_flop_rate_tflop_per_s.fp16",
+            "memory GB": "memory_gb",
+            "memory TB/s": "memory_bandwidth_tb_per_s",
+        },
+        "node": {
+            "accelerators": "accelerators",
+            "joined by": "scale_up",
+            "GB/s": "bandwidth_gb_per_s",
+            "interfaces": "nics",
+        },
+        "fabric": {"interface Gbit/s": "nic_gbit_per_s", "rails": "rail_optimised"},
+        "cluster": {
+            "accelerator": "accelerator.name",
+            "node": "node.name",
+            "fabric": "fabric.name",
+            "largest": "largest",
+        },
+        "software": {"name": "name"},
+        "kernels": {"name": "name"},
+        "model": {
+            "layers": "layers",
+            "hidden": "hidden",
+            "heads": "heads",
+            "kv heads": "kv_heads",
+            "vocabulary": "vocabulary",
+        },
+        "scenario": {
+            "model": "model",
+            "cluster": "cluster",
+            "accelerators": "accelerators",
+            "schedule": "schedule",
+        },
+    }
+)
+"""Columns of the list of a kind, and the field that each shows."""
 
 
 def show_profiles(what: str, profiles: Sequence[Path]) -> None:
@@ -42,43 +76,59 @@ def show_profiles(what: str, profiles: Sequence[Path]) -> None:
         If ``what`` is neither a kind nor a profile; the message has near misses.
     """
     catalog = Catalog(tuple(profiles))
-    console = Console()
-    if what in PLURALS:
-        console.print(_listing(catalog, PLURALS[what]))
-        return
-    kind, name = _found(catalog, what)
+    kind = PLURALS.get(what, what)
+    table = listing(catalog, kind) if kind in KINDS else profile(catalog, *_found(catalog, what))
+    Console().print(table)
+
+
+def listing(catalog: Catalog, kind: str) -> Table:
+    """Return the profiles of a kind, a line of key facts each."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column(kind, no_wrap=True)
+    for heading in FACTS[kind]:
+        table.add_column(heading)
+    for name in catalog.names(kind):
+        document = catalog.document(kind, name)
+        table.add_row(name, *(_fact(document, field) for field in FACTS[kind].values()))
+    return table
+
+
+def profile(catalog: Catalog, kind: str, name: str) -> Table:
+    """Return every key of a profile with its value, status and source."""
     document = catalog.document(kind, name)
-    table = Table(title=f"{kind} {name}", title_justify="left", box=SIMPLE_HEAD)
+    title = f"{kind} {name}"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for column in ("field", "value", "status", "source"):
         table.add_column(column, overflow="fold")
     for path, value in _leaves(document.data, ()):
         source = document.sources.get(path)
         status = source.status.value if source and source.status else ""
-        table.add_row(dotted(path), shown(value), status, source.text if source else "")
-    console.print(table)
-
-
-def _listing(catalog: Catalog, kind: str) -> Table:
-    fields = FACTS[kind]
-    table = Table(box=SIMPLE_HEAD)
-    for column in ("profile", *fields):
-        table.add_column(column, overflow="fold")
-    for name in catalog.names(kind):
-        document = catalog.document(kind, name)
-        table.add_row(name, *(_fact(document, field) for field in fields))
+        table.add_row(dotted(path), Text(_words(value)), status, Text(_authority(source)))
     return table
 
 
-def _fact(document: Document, field: str) -> str:
+def _authority(source: Source | None) -> str:
+    return "; ".join(filter(None, (source.text, source.note))) if source else ""
+
+
+def _fact(document: Document, field: str) -> Text:
     value = document.get(tuple(field.split(".")))
-    return "" if value is None else str(value)
+    if isinstance(value, dict):  # written out where another profile would be named
+        value = value.get("name", "own")
+    return Text("–" if value is None else _words(value))
+
+
+def _words(value: object) -> str:
+    """Return a value as YAML has it: text without quotes, ``true`` and ``false``."""
+    return value if isinstance(value, str) else shown(value)
 
 
 def _found(catalog: Catalog, what: str) -> tuple[str, str]:
     """Return kind and name of ``NAME`` or ``KIND/NAME``."""
     kind, slash, name = what.partition("/")
-    if slash and (kind in KINDS or kind in PLURALS):
-        return PLURALS.get(kind, kind), name
+    kind = PLURALS.get(kind, kind)
+    if slash and kind in KINDS:
+        return kind, name
     holders = [kind for kind in KINDS if what in catalog.names(kind)]
     if len(holders) == 1:
         return holders[0], what
@@ -86,11 +136,12 @@ def _found(catalog: Catalog, what: str) -> tuple[str, str]:
         choices = " or ".join(f"{kind}/{what}" for kind in holders)
         raise SimulatorError(f"{shown(what)} is the name of several profiles: say {choices}")
     known = [*PLURALS, *(name for kind in KINDS for name in catalog.names(kind))]
-    near = did_you_mean(what, known)
-    hint = f"; {near}" if near else ""
-    raise SimulatorError(
-        f"nothing is called {shown(what)}{hint}; kinds to list: {', '.join(PLURALS)}"
+    parts = (
+        f"nothing is called {shown(what)}",
+        did_you_mean(what, known),
+        f"kinds to list: {', '.join(PLURALS)}",
     )
+    raise SimulatorError("; ".join(filter(None, parts)))
 
 
 def _leaves(value: Any, path: FieldPath) -> Iterator[tuple[FieldPath, Any]]:  # noqa: ANN401 - plain data

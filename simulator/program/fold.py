@@ -15,15 +15,14 @@ import numpy as np
 
 from simulator.errors import SimulatorError
 from simulator.program.builder import COLUMNS, ProgramBuilder
-from simulator.program.patterns import Segment
-from simulator.program.tasks import NONE, Lane, SpanKind
+from simulator.program.tasks import NONE, Lane
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-    from simulator.program.patterns import Pattern
+    from simulator.program.patterns import Pattern, Segment
     from simulator.program.tasks import Program
 
     Indices = NDArray[np.int64]
@@ -173,7 +172,7 @@ class _PieceTable(NamedTuple):
     @classmethod
     def of(cls, program: Program) -> _PieceTable:
         """Return the pieces of the patterns of ``program``; an empty pattern is one piece."""
-        rows = [tuple(_pieces(pattern)) for pattern in program.patterns]
+        rows = [pattern.pieces() for pattern in program.patterns]
         pieces = [piece for row in rows for piece in row]
         names = {name: number for number, name in enumerate(program.names)}
         counts = np.array([*map(len, rows), 0], dtype=np.int64)
@@ -193,34 +192,6 @@ def _shares(pieces: Sequence[Segment]) -> list[float]:
     """Return each piece's share of their time together."""
     whole = sum(piece.duration for piece in pieces)
     return [piece.duration / whole if whole else 1.0 for piece in pieces]
-
-
-def _pieces(pattern: Pattern) -> Iterator[Segment]:
-    """Yield what the compute lane does or waits for, back to back over the pattern."""
-    clock = 0.0
-    for segment in pattern.segments:
-        if segment.lane is Lane.COMPUTE:
-            if segment.offset > clock:
-                yield _wait(pattern, clock, segment.offset)
-            yield segment
-            clock = segment.end
-    if pattern.duration > clock or not pattern.segments:
-        yield _wait(pattern, clock, pattern.duration)
-
-
-def _wait(pattern: Pattern, start: float, end: float) -> Segment:
-    """Return the wait of the compute lane for the communication that fills most of it."""
-
-    def overlap(item: Segment) -> float:
-        return min(item.end, end) - max(item.offset, start)
-
-    others = [s for s in pattern.segments if s.lane is not Lane.COMPUTE and overlap(s) > 0]
-    if not others:
-        return Segment("wait", SpanKind.OTHER, Lane.COMPUTE, start, end - start)
-    awaited = max(others, key=overlap)
-    return Segment(
-        awaited.name, awaited.kind, Lane.COMPUTE, start, end - start, awaited.n_bytes, awaited.layer
-    )
 
 
 def _piece_columns(

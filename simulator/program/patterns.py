@@ -37,31 +37,47 @@ class Pattern:
     segments: tuple[Segment, ...]
     duration: float
 
+    def pieces(self) -> tuple[Segment, ...]:
+        """Return what the compute lane does or waits for, back to back over the pattern.
+
+        Compute segments as they are and, between them, waits: while no compute segment runs, the
+        lane waits for the communication under way, and a wait has its kind and name. Communication
+        behind compute takes no time of the lane and is left out.
+        """
+        pieces: list[Segment] = []
+        clock = 0.0
+        for segment in self.segments:
+            if segment.lane is not Lane.COMPUTE:
+                continue
+            if segment.offset > clock:
+                pieces.append(self._wait(clock, segment.offset))
+            pieces.append(segment)
+            clock = segment.end
+        if self.duration > clock or not pieces:
+            pieces.append(self._wait(clock, self.duration))
+        return tuple(pieces)
+
     def lane_time(self) -> dict[SpanKind, float]:
         """Return how the compute lane spends the pattern [s], by kind, adding up to its duration.
 
-        While no compute segment runs, the lane waits for the communication under way: that time
-        is exposed and goes to the communication's kind.
+        Waits for communication count as that communication's kind: they are exposed.
         """
         spent: dict[SpanKind, float] = {}
-        clock = 0.0
-        waiting = [item for item in self.segments if item.lane is not Lane.COMPUTE]
-        for busy in (*(s for s in self.segments if s.lane is Lane.COMPUTE), None):
-            start = self.duration if busy is None else busy.offset
-            if start > clock:
-                kind = _awaited(waiting, clock, start)
-                spent[kind] = spent.get(kind, 0.0) + start - clock
-            if busy is not None:
-                spent[busy.kind] = spent.get(busy.kind, 0.0) + busy.duration
-                clock = busy.end
+        for piece in self.pieces():
+            spent[piece.kind] = spent.get(piece.kind, 0.0) + piece.duration
         return spent
 
+    def _wait(self, start: float, end: float) -> Segment:
+        """Return the wait for the communication that fills most of the time from start to end."""
 
-def _awaited(communications: list[Segment], start: float, end: float) -> SpanKind:
-    """Return the kind of the communication that fills most of the gap from start to end."""
-    overlaps = [(min(item.end, end) - max(item.offset, start), item) for item in communications]
-    longest = max(overlaps, key=lambda pair: pair[0], default=None)
-    return longest[1].kind if longest and longest[0] > 0 else SpanKind.OTHER
+        def overlap(item: Segment) -> float:
+            return min(item.end, end) - max(item.offset, start)
+
+        others = [s for s in self.segments if s.lane is not Lane.COMPUTE and overlap(s) > 0]
+        if not others:
+            return Segment("wait", SpanKind.OTHER, Lane.COMPUTE, start, end - start)
+        awaited = max(others, key=overlap)
+        return replace(awaited, lane=Lane.COMPUTE, offset=start, duration=end - start)
 
 
 def joined(patterns: Iterable[Pattern]) -> Pattern:
