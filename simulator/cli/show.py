@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -28,7 +29,6 @@ PLURALS: Final[Mapping[str, str]] = MappingProxyType(
 FACTS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
     {
         "accelerator": {
-            "name": "name",
             "bf16 TFLOP/s": "peak_flop_rate_tflop_per_s.bf16",
             "fp16 TFLOP/s": "peak_flop_rate_tflop_per_s.fp16",
             "memory GB": "memory_gb",
@@ -86,7 +86,7 @@ def listing(catalog: Catalog, kind: str) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column(kind, no_wrap=True)
     for heading in FACTS[kind]:
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     for name in catalog.names(kind):
         document = catalog.document(kind, name)
         table.add_row(name, *(_fact(document, field) for field in FACTS[kind].values()))
@@ -115,12 +115,12 @@ def _fact(document: Document, field: str) -> Text:
     value = document.get(tuple(field.split(".")))
     if isinstance(value, dict):  # written out where another profile would be named
         value = value.get("name", "own")
-    return Text("–" if value is None else _words(value))
+    return Text("-" if value is None else _words(value))
 
 
 def _words(value: object) -> str:
-    """Return a value as YAML has it: text without quotes, ``true`` and ``false``."""
-    return value if isinstance(value, str) else shown(value)
+    """Return a value as YAML may write it: text without quotes, ``true``, ``[1, 2]``."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _found(catalog: Catalog, what: str) -> tuple[str, str]:

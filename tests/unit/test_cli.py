@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -9,8 +10,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+
+from simulator import __version__
+from simulator.cli.main import main
+from simulator.report import results
 
 ROOT = Path(__file__).parents[2]
 TOY = ROOT / "scenarios" / "four-stages.yaml"
@@ -52,6 +58,14 @@ def changed(path: Path, old: str, new: str) -> Path:
     assert old in text
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
     return path
+
+
+def invoked(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> object:
+    """Return the exit code of the command, run in this process: it starts at once."""
+    monkeypatch.setattr(sys, "argv", ["simulator", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    return end.value.code
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -274,5 +288,181 @@ def test_interrupting_leaves_no_files(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, message = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Traceback" not in message
+    assert message == "interrupted\n"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "cannot be written"),
+        (MemoryError(), 2, "not enough memory"),
+    ],
+    ids=["interrupt", "full disk", "out of memory"],
+)
+def test_what_fails_while_writing_leaves_the_old_files(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    error: BaseException,
+    code: int,
+    message: str,
+) -> None:
+    def fail(*_: object) -> NoReturn:
+        raise error
+
+    (tmp_path / "summary.json").write_text("of yesterday")
+    monkeypatch.setattr(results, "write_perfetto", fail)
+    assert invoked(monkeypatch, "run", TOY, "--out", tmp_path) == code
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert message in printed.err
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
+    assert (tmp_path / "summary.json").read_text() == "of yesterday"
+
+
+def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(*_: object) -> NoReturn:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(results, "write_perfetto", fail)
+    monkeypatch.setattr(sys, "argv", ["simulator", "run", str(TOY), "--out", str(tmp_path / "r")])
+    with pytest.raises(ZeroDivisionError):
+        main()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_full_disk_behind_stdout_is_said_once(options: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "simulator.cli.main", "run", str(TOY), *options],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr == "the output cannot be written: No space left on device\n"
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "simulator.cli.main", "run", str(TOY), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+    )
+    assert process.stdout
+    assert process.stderr
+    process.stdout.close()
+    with process.stderr as stream:
+        assert stream.read() == b""
+    process.wait(timeout=60)
+
+
+def test_a_terminal_without_bars_still_gets_the_numbers() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "simulator.cli.main", "run", str(TOY)],
+        capture_output=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        check=True,
+    )
+    assert b"100.0%" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [(), ("run",), ("schedule",), ("show",)], ids=str)
+def test_help_has_examples(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    assert invoked(monkeypatch, *arguments, "--help") == 0
+    examples = [line for line in capsys.readouterr().out.splitlines() if "  simulator " in line]
+    assert len(examples) >= 2
+    assert all(line == line.rstrip() for line in examples)
+
+
+def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoked(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == f"simulator {__version__}\n"
+
+
+def test_quiet_prints_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoked(monkeypatch, "run", TOY, "--quiet") == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "one step takes" in line
+
+
+def test_json_names_the_files(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert invoked(monkeypatch, "run", TOY, "--json", "--out", tmp_path / "r") == 0
+    files = json.loads(capsys.readouterr().out)["files"]
+    assert {Path(file).name for file in files.values()} == FILES
+    assert all(Path(file).is_file() for file in files.values())
+
+
+def test_a_directory_hides_no_shipped_scenario(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "four-stages").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert invoked(monkeypatch, "run", "four-stages", "--quiet") == 0
+
+
+def test_scenarios_of_the_user_have_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "scenarios").mkdir()
+    (tmp_path / "scenarios" / "toy-1.5.yaml").write_bytes(TOY.read_bytes())
+    assert invoked(monkeypatch, "run", "toy-1.5", "--profiles", tmp_path, "--quiet") == 0
+
+
+def test_show_needs_the_kind_of_an_ambiguous_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoked(monkeypatch, "show", "mi300x") == 2
+    assert "say accelerator/mi300x or kernels/mi300x" in capsys.readouterr().err
+    for name in ("accelerator/mi300x", "accelerators/mi300x"):
+        assert invoked(monkeypatch, "show", name) == 0
+        assert capsys.readouterr().out.startswith("accelerator mi300x")
+
+
+def test_show_prints_lists_and_brackets_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "software").mkdir()
+    text = 'ways: [1, 2]\nnothing: null\nspeed: {value: 3, source: "[bold] 2", note: as seen}\n'
+    (tmp_path / "software" / "ours.yaml").write_text(text)
+    assert invoked(monkeypatch, "show", "ours", "--profiles", tmp_path) == 0
+    printed = capsys.readouterr().out
+    assert all(words in printed for words in ("[1, 2]", "null", "[bold] 2; as seen"))
+
+
+@pytest.mark.parametrize(
+    ("plot", "expected"),
+    [("file/order.png", "it is a file"), ("order.gif", "ends in .png, .svg, .pdf")],
+)
+def test_a_picture_that_cannot_be_drawn_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    plot: str,
+    expected: str,
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    order = ("schedule", "1f1b", "--stages", "2", "--microbatches", "2")
+    assert invoked(monkeypatch, *order, "--plot", tmp_path / plot) == 2
+    assert expected in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_endless_schedule_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    order = ("schedule", "1f1b", "--stages", "4", "--microbatches", "2000000000")
+    assert invoked(monkeypatch, *order) == 2
+    assert "16,000,000,000 actions; at most" in capsys.readouterr().err
