@@ -32,7 +32,7 @@ app = typer.Typer(
 
 Profiles = Annotated[
     list[Path] | None,
-    typer.Option(metavar="DIR", help="Directory of your own profiles, before the shipped ones."),
+    typer.Option(metavar="DIR", help="Directory of your own profiles, searched first. Repeatable."),
 ]
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
+from rich.text import Text
 
 from simulator.api import simulate
 from simulator.catalog import Catalog
@@ -15,7 +16,7 @@ from simulator.report.tables import headline, summary_tables
 from simulator.scenario import load_scenario
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 SUFFIXES: Final = (".yaml", ".yml")
 """What only the name of a file ends in."""
@@ -41,16 +42,29 @@ def run_scenario(
     path = _path(scenario, Catalog(tuple(profiles)))
     loaded = load_scenario(path, overrides=overrides, profiles=profiles)
     result = simulate(loaded, engine=engine)
-    summary = result.summary
-    if out is not None:
-        files = result.write(out)
-        summary = summary | {"files": {what: str(path) for what, path in files.items()}}
+    files = result.write(out) if out is not None else {}
     if as_json:
-        sys.stdout.write(json.dumps(summary, indent=2, allow_nan=False) + "\n")
-        return
+        _print_json(result.summary, files)
+    elif quiet:
+        Console().print(headline(result.summary), soft_wrap=True)
+    else:
+        _print_tables(result.summary, files)
+
+
+def _print_json(summary: Mapping[str, Any], files: Mapping[str, Path]) -> None:
+    written = {"files": {what: str(path) for what, path in files.items()}} if files else {}
+    sys.stdout.write(json.dumps({**summary, **written}, indent=2, allow_nan=False) + "\n")
+
+
+def _print_tables(summary: Mapping[str, Any], files: Mapping[str, Path]) -> None:
     console = Console()
-    for part in [headline(summary)] if quiet else summary_tables(summary):
+    for part in summary_tables(summary):
         console.print(part)
+    if files:
+        console.print(Text("\nFiles", style="bold"))
+    for path in files.values():
+        # Not wrapped, so that it can be copied.
+        console.print(Text(f"- {path}"), soft_wrap=True)
 
 
 def _path(scenario: str, catalog: Catalog) -> Path:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Indices = NDArray[np.int64]
 
 
-def unfold(program: Program, replicas: int, speed: ArrayLike | None = None) -> Program:
+def unfold(program: Program, replicas: int, slowdown: ArrayLike | None = None) -> Program:
     """Return ``program`` with every rank class as ``replicas`` classes that meet in collectives.
 
     Rank class c of replica r becomes class ``r * program.rank_classes + c`` and stands for
@@ -42,7 +42,7 @@ def unfold(program: Program, replicas: int, speed: ArrayLike | None = None) -> P
         A folded program.
     replicas
         Copies of each rank class, at least 1.
-    speed
+    slowdown
         Factor on the durations of each replica's compute, shape ``(replicas,)``; above 1 the
         replica is a straggler, 1 for all if not given. Transfers keep their time, even where they
         hold the compute lane; communication inside a pattern is stretched with its task.
@@ -50,14 +50,14 @@ def unfold(program: Program, replicas: int, speed: ArrayLike | None = None) -> P
     Raises
     ------
     SimulatorError
-        If ``replicas`` or ``speed`` is out of range.
+        If ``replicas`` or ``slowdown`` is out of range.
 
     Notes
     -----
     Every task marked ``collective`` is joined, the sum of the gradient norm over one replica
     included; the reductions before it have joined the replicas already.
     """
-    factors = _factors(replicas, speed)
+    factors = _factors(replicas, slowdown)
     count = len(program)
     builder = _copied_tables(program, replicas)
     for replica, factor in enumerate(factors.tolist()):
@@ -98,15 +98,17 @@ def unroll(program: Program) -> Program:
 # ---- unfolding -------------------------------------------------------------------------------
 
 
-def _factors(replicas: int, speed: ArrayLike | None) -> NDArray[np.float64]:
+def _factors(replicas: int, slowdown: ArrayLike | None) -> NDArray[np.float64]:
     """Return the factor of every replica, shape ``(replicas,)``."""
     if replicas < 1:
         raise SimulatorError(f"replicas = {replicas}, but must be at least 1")
-    factors = np.ones(replicas) if speed is None else np.asarray(speed, dtype=np.float64)
+    factors = np.ones(replicas) if slowdown is None else np.asarray(slowdown, dtype=np.float64)
     if factors.shape != (replicas,):
-        raise SimulatorError(f"speed has shape {factors.shape}, but there are {replicas} replicas")
+        raise SimulatorError(
+            f"slowdown has shape {factors.shape}, but there are {replicas} replicas"
+        )
     if not np.all((factors > 0) & np.isfinite(factors)):
-        raise SimulatorError(f"speed must be finite and above 0: {factors.tolist()}")
+        raise SimulatorError(f"slowdown must be finite and above 0: {factors.tolist()}")
     return factors
 
 
@@ -117,7 +119,10 @@ def _copied_tables(
     names: Iterable[str] | None = None,
     patterns: Iterable[Pattern] | None = None,
 ) -> ProgramBuilder:
-    """Return a builder with the program's rank classes, names and patterns, numbered alike."""
+    """Return a builder with the program's rank classes, names and patterns, numbered alike.
+
+    ``names`` and ``patterns`` take the place of the program's own where given.
+    """
     builder = ProgramBuilder(
         np.tile(program.stage, replicas).tolist(),
         np.tile(program.weight / replicas, replicas).tolist(),

@@ -4,8 +4,9 @@ Shapes are those of the rank's shard: ``T`` tokens in tensor-parallel regions, `
 them with sequence parallelism. Messages follow Megatron: an all-reduce after each row-parallel
 GEMM, or with sequence parallelism an all-gather before each column-parallel GEMM and a
 reduce-scatter after each row-parallel one (Korthikanti et al. 2022, section 4.2). The saved
-activations without recomputation reproduce their ``s b h (10 + 24/t + 5 a s / (h t))`` for an
-unfused-attention GPT layer with dropout.
+activations without recomputation reproduce their ``s b h (10 + 24/t + 5 a s / (h t))``, and with
+sequence parallelism ``s b h / t (34 + 5 a s / h)``, for a GPT layer with unfused attention and
+dropout.
 """
 
 from __future__ import annotations
@@ -349,12 +350,13 @@ class _Builder:
             )
         if not self.shard.sequence_parallel:
             total = self._communication("tensor_all_reduce", Collective.ALL_REDUCE)
-            return (*map(Step, gemms), Step(total, under=weights), *accumulations)
+            reduction = Step(total, under=weights, beside=gemms[-1])
+            return (*map(Step, gemms), reduction, *accumulations)
         gather = self._communication("tensor_all_gather", Collective.ALL_GATHER)
         scatter = self._communication("tensor_reduce_scatter", Collective.REDUCE_SCATTER)
         return (
-            Step(gather, weight=True, under=gemms),
-            Step(scatter, under=weights),
+            Step(gather, weight=True, under=gemms, beside=gemms[0]),
+            Step(scatter, under=weights, beside=gemms[-1]),
             *accumulations,
         )
 

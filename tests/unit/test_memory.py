@@ -55,13 +55,13 @@ def test_fp8_keeps_bf16_weights() -> None:
 
 def test_pipeline_and_sequence_parallel_buffers() -> None:
     """Two messages in and two out, each split over tensor ranks; one gathered input."""
-    result = simulate(job(Layout(tensor=2, sequence_parallel=True, pipeline=2)))
+    result = simulate(job(Layout(tensor=2, sequence_parallel=True, pipeline=2, data=1)))
     stream = 2 * SEQUENCE * 512
     assert result.memory[0].static.buffers == 4 * stream / 2 + stream
 
 
 def test_stages_hold_the_whole_model_between_them() -> None:
-    result = simulate(job(Layout(pipeline=4)))
+    result = simulate(job(Layout(pipeline=4, data=1)))
     assert sum(stage.static.weights for stage in result.memory) == 2 * ALL
     assert result.memory[1].static.weights == 2 * 2 * LAYER
     assert result.memory[0].static.weights == 2 * (2 * LAYER + EMBEDDING)
@@ -69,7 +69,7 @@ def test_stages_hold_the_whole_model_between_them() -> None:
 
 def test_full_recomputation_keeps_layer_inputs() -> None:
     """8 layers of 2 B for 1,024 tokens of 512, in one micro-batch at a time."""
-    scenario = replace(job(Layout()), recompute=Recompute(mode=Recomputation.FULL))
+    scenario = replace(job(Layout(data=1)), recompute=Recompute(mode=Recomputation.FULL))
     stages = virtual_stages(
         scenario.model,
         scenario.layout,
@@ -94,7 +94,7 @@ def test_every_other_layer_recomputes() -> None:
 @pytest.mark.parametrize("schedule", ["1f1b", "gpipe"])
 def test_activations_follow_the_micro_batches_in_flight(schedule: str) -> None:
     """Stage s of p holds p - s micro-batches under 1F1B and all of them under GPipe."""
-    result = simulate(job(Layout(pipeline=4), micro_batches=8, schedule=schedule))
+    result = simulate(job(Layout(pipeline=4, data=1), micro_batches=8, schedule=schedule))
     peaks = peak_in_flight(build_schedule(schedule, 4, 8, 1))
     assert peaks.tolist() == ([4, 3, 2, 1] if schedule == "1f1b" else [8] * 4)
     for memory, virtual, in_flight in zip(result.memory, result.plan.stages, peaks, strict=True):
@@ -103,7 +103,7 @@ def test_activations_follow_the_micro_batches_in_flight(schedule: str) -> None:
 
 
 def test_the_peak_is_the_sum_of_its_components() -> None:
-    result = simulate(job(Layout(pipeline=2), micro_batches=4))
+    result = simulate(job(Layout(pipeline=2, data=1), micro_batches=4))
     for memory in result.memory:
         assert set(memory.peak) == set(COMPONENTS)
         assert memory.total.max() == pytest.approx(memory.peak_total)
@@ -112,13 +112,13 @@ def test_the_peak_is_the_sum_of_its_components() -> None:
 
 def test_only_the_last_stage_keeps_logits() -> None:
     """A bf16 logit for each of 2,048 words and 1,024 tokens."""
-    first, last = simulate(job(Layout(pipeline=2))).memory
+    first, last = simulate(job(Layout(pipeline=2, data=1))).memory
     assert first.peak["logits"] == 0
     assert last.peak["logits"] == 2 * SEQUENCE * MODEL.vocabulary
 
 
 def test_frame_names_its_units() -> None:
-    memory = simulate(job(Layout(pipeline=2))).memory
+    memory = simulate(job(Layout(pipeline=2, data=1))).memory
     table = frame(memory)
     assert table.columns.tolist() == ["stage", "time_s", "memory_gib"]
     peaks = table.groupby("stage")["memory_gib"].max() * GIB

@@ -122,19 +122,19 @@ def test_a_collective_waits_for_the_lane_of_every_replica() -> None:
 
 
 @pytest.mark.parametrize(
-    ("replicas", "speed", "message"),
+    ("replicas", "slowdown", "message"),
     [
         (0, None, "replicas = 0, but must be at least 1"),
-        (2, [1.0], r"speed has shape \(1,\), but there are 2 replicas"),
-        (2, [1.0, 0.0], "speed must be finite and above 0"),
-        (1, [float("nan")], "speed must be finite and above 0"),
+        (2, [1.0], r"slowdown has shape \(1,\), but there are 2 replicas"),
+        (2, [1.0, 0.0], "slowdown must be finite and above 0"),
+        (1, [float("nan")], "slowdown must be finite and above 0"),
     ],
 )
 def test_impossible_replicas_are_refused(
-    replicas: int, speed: list[float] | None, message: str
+    replicas: int, slowdown: list[float] | None, message: str
 ) -> None:
     with pytest.raises(SimulatorError, match=message):
-        unfold(two_stages(), replicas, speed)
+        unfold(two_stages(), replicas, slowdown)
 
 
 def test_unrolled_segments_and_waits_are_tasks() -> None:
