@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from simulator.errors import LayoutError, ScheduleError
 from simulator.parallel.layout import INNERMOST_FIRST
@@ -11,6 +11,11 @@ from simulator.precision import Precision
 from simulator.schedule.pipelines import ideal_bubble_fraction
 from simulator.workload.parameters import layer_parameters_per_rank
 from simulator.workload.transformer import Positions
+
+LARGEST_DEPTH: Final = 10_000
+"""Layers beyond which a model is a typing slip."""
+LARGEST_SCHEDULE: Final = 5_000_000
+"""Actions of one step beyond which memory and patience end."""
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +29,24 @@ if TYPE_CHECKING:
 
 def findings(scenario: Scenario) -> list[Finding]:
     """Return every broken rule as (field path, message), in the order of `CHECKS`."""
-    return [finding for check in CHECKS for finding in check(scenario)]
+    # Beyond these sizes the other checks would themselves run for ever.
+    too_large = list(sizes_are_playable(scenario))
+    return too_large or [finding for check in CHECKS for finding in check(scenario)]
+
+
+def sizes_are_playable(scenario: Scenario) -> Iterator[Finding]:
+    """Require a model and a schedule of a size that a step can be played in."""
+    if scenario.model.layers > LARGEST_DEPTH:
+        yield "model.layers", f"must be at most {LARGEST_DEPTH:,}, got {scenario.model.layers:,}"
+    passes = 2 * scenario.layout.chunks * max(1, scenario.micro_batches)
+    if passes > LARGEST_SCHEDULE:
+        yield (
+            "batch.global_batch",
+            (
+                f"{scenario.micro_batches:,} micro-batches on {scenario.layout.chunks:,} virtual "
+                f"stages make {passes:,} actions; at most {LARGEST_SCHEDULE:,} are played"
+            ),
+        )
 
 
 def degrees_fill_the_job(scenario: Scenario) -> Iterator[Finding]:
