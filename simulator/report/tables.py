@@ -68,8 +68,6 @@ def summary_tables(summary: Mapping[str, Any]) -> list[RenderableType]:
         parts.append(groups_table(summary["groups"]))
     if summary["assumptions"]:
         parts.append(_listing("Assumptions", summary["assumptions"]))
-    if files := summary.get("files"):  # absent until something is written
-        parts.append(_listing("Files", files.values()))
     return [parts[0], *(Padding(part, (1, 0, 0, 0)) for part in parts[1:])]
 
 

@@ -283,5 +283,4 @@ def sample_summary(pipeline: Pipeline) -> dict[str, Any]:
             "kernel efficiencies measured on one H200 and scaled to this part's published rates",
             "ECMP collisions cost the data-parallel groups 14 % of their bandwidth",
         ],
-        "files": {"summary": "summary.json", "timeline": "timeline.svg", "trace": "trace.json"},
     }

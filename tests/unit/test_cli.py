@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import shlex
 import re
 import signal
 import subprocess
@@ -461,3 +462,17 @@ def test_a_picture_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None
 def test_an_endless_schedule_is_refused() -> None:
     message = refused("schedule", "1f1b", "--stages", "4", "--microbatches", "2000000000")
     assert "16,000,000,000 actions; at most" in message
+
+
+def test_the_readme_runs(tmp_path: Path) -> None:
+    """The README's run command, after its set-up, with the output put elsewhere."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = readme.split("## Run", 1)[1].split("```sh\n", 1)[1].split("```", 1)[0]
+    *setup, run = block.strip().split(" && ")
+    assert setup == ["python3 -m venv .venv", ".venv/bin/pip install -q -e ."]
+    program, *arguments = shlex.split(run)
+    assert program == ".venv/bin/simulator"
+    arguments[arguments.index("--out") + 1] = str(tmp_path / "results")
+    done = command(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "results").iterdir()} == FILES
