@@ -182,13 +182,14 @@ def memory_verdict(summary: Mapping[str, Any]) -> str:
 
 def groups_table(groups: Sequence[Mapping[str, Any]]) -> Table:
     """Return the process groups: where their ranks sit and what line they share."""
-    table = _table("Communication groups")
+    table = _table("Communication groups (line rate of one rank)")
     table.add_column("axes")
     table.add_column("ranks", justify="right")
     table.add_column("per node", justify="right")
     table.add_column("nodes", justify="right")
+    table.add_column("rails", justify="right")
     table.add_column("crosses")
-    table.add_column("GB/s per rank", justify="right")
+    table.add_column("GB/s", justify="right")
     table.add_column("contention", justify="right")
     for group in groups:
         table.add_row(
@@ -196,6 +197,7 @@ def groups_table(groups: Sequence[Mapping[str, Any]]) -> Table:
             f"{group['ranks']:,}",
             f"{group['ranks_per_node']:,}",
             f"{group['nodes']:,}",
+            f"{group['rails']:,}",
             Text(group["crosses"]),
             significant(group["line_rate_gb_per_s"]),
             f"{group['contention']:.2f}",
