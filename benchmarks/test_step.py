@@ -12,7 +12,6 @@ import pytest
 from simulator import load_scenario, simulate
 from simulator.engine.events import play_events
 from simulator.program.build import build_program, make_plan
-from simulator.schedule.pipelines import build_schedule
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
@@ -31,11 +30,7 @@ def test_whole_step(benchmark: BenchmarkFixture) -> None:
 def test_engine_alone(benchmark: BenchmarkFixture) -> None:
     """Tasks per second of the SimPy engine."""
     scenario = load_scenario(LARGE)
-    layout = scenario.layout
-    schedule = build_schedule(
-        scenario.schedule, layout.pipeline, scenario.micro_batches, layout.virtual_stages
-    )
-    program = build_program(make_plan(scenario, schedule))
+    program = build_program(make_plan(scenario))
     trace = benchmark(lambda: play_events(program))
     benchmark.extra_info["tasks"] = len(program)
     assert trace.step_time > 0

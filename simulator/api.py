@@ -12,8 +12,7 @@ from simulator.metrics import memory as stage_memory
 from simulator.metrics.memory import StageMemory, memory_of
 from simulator.metrics.summary import summarise
 from simulator.program.build import Plan, build_program, make_plan
-from simulator.scenario.loading import load_scenario
-from simulator.schedule.pipelines import build_schedule
+from simulator.scenario import Scenario, load_scenario
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from simulator.engine.trace import Trace
-    from simulator.scenario.scenario import Scenario
 
 ENGINES = ("auto", "simpy")
 """Engines by name; ``auto`` takes the fastest that plays the program."""
@@ -97,17 +95,9 @@ def simulate(scenario: Scenario | Path | str, *, engine: str = "auto") -> Result
     """
     if engine not in ENGINES:
         raise SimulatorError(f"no engine is called {engine!r}; there are: {', '.join(ENGINES)}")
-    from simulator.scenario.scenario import Scenario as Loaded  # noqa: PLC0415 - names a type above
-
-    if not isinstance(scenario, Loaded):
+    if not isinstance(scenario, Scenario):
         scenario = load_scenario(scenario)
-    schedule = build_schedule(
-        scenario.schedule,
-        scenario.layout.pipeline,
-        scenario.micro_batches,
-        scenario.layout.virtual_stages,
-    )
-    plan = make_plan(scenario, schedule)
+    plan = make_plan(scenario)
     trace = play_events(build_program(plan))
     memory = memory_of(trace, plan)
     return Result(

@@ -32,6 +32,7 @@ from simulator.program.tasks import Lane, Program, SpanKind
 from simulator.program.transfers import StageTransfer
 from simulator.schedule.actions import Kind
 from simulator.schedule.dependencies import flatten, producers
+from simulator.schedule.pipelines import build_schedule
 from simulator.workload.parameters import embedding_parameters_per_rank
 
 if TYPE_CHECKING:
@@ -60,14 +61,21 @@ class Plan:
         return sum(self.stages[virtual].parameters for virtual in self.schedule.placement[stage])
 
 
-def make_plan(scenario: Scenario, schedule: Schedule) -> Plan:
-    """Return the priced parts of ``scenario`` under ``schedule``.
+def make_plan(scenario: Scenario, schedule: Schedule | None = None) -> Plan:
+    """Return the priced parts of ``scenario`` under ``schedule``, its own unless one is given.
 
     Raises
     ------
     LayoutError
         If model and layout do not divide.
     """
+    if schedule is None:
+        schedule = build_schedule(
+            scenario.schedule,
+            scenario.layout.pipeline,
+            scenario.micro_batches,
+            scenario.layout.virtual_stages,
+        )
     placement = place(scenario.layout, scenario.cluster)
     stages = virtual_stages(
         scenario.model,

@@ -17,7 +17,7 @@ from simulator.api import simulate
 from simulator.engine.events import play_events
 from simulator.metrics.breakdown import break_down
 from simulator.parallel.layout import Batch, Layout
-from simulator.program.build import Plan, build_program, make_plan
+from simulator.program.build import build_program, make_plan
 from simulator.program.builder import ProgramBuilder
 from simulator.program.fold import unfold
 from simulator.program.tasks import NONE, Lane, Program, SpanKind
@@ -28,14 +28,6 @@ from simulator.schedule.validation import validate_schedule
 
 if TYPE_CHECKING:
     from simulator.scenario import Scenario
-
-
-def planned(job: Scenario) -> Plan:
-    layout = job.layout
-    schedule = build_schedule(
-        job.schedule, layout.pipeline, job.micro_batches, layout.virtual_stages
-    )
-    return make_plan(job, schedule)
 
 
 def longest_path(program: Program) -> float:
@@ -54,14 +46,14 @@ def longest_path(program: Program) -> float:
 @settings(max_examples=25)
 @given(small_jobs())
 def test_the_step_is_the_longest_path(job: Scenario) -> None:
-    program = build_program(planned(job))
+    program = build_program(make_plan(job))
     assert play_events(program).step_time == pytest.approx(longest_path(program), rel=1e-12)
 
 
 @settings(max_examples=40)
 @given(small_jobs())
 def test_every_class_breaks_down_to_the_step_time(job: Scenario) -> None:
-    trace = play_events(build_program(planned(job)))
+    trace = play_events(build_program(make_plan(job)))
     breakdown = break_down(trace)
     for categories in (*breakdown.by_class, breakdown.mean):
         assert fsum(categories.values()) == pytest.approx(trace.step_time, rel=1e-12)
@@ -71,7 +63,7 @@ def test_every_class_breaks_down_to_the_step_time(job: Scenario) -> None:
 @settings(max_examples=25)
 @given(small_jobs(), st.sampled_from([2, 3]))
 def test_folded_is_unfolded(job: Scenario, replicas: int) -> None:
-    program = build_program(planned(job))
+    program = build_program(make_plan(job))
     folded, unfolded = play_events(program), play_events(unfold(program, replicas))
     count = len(program)
     for replica in range(replicas):
@@ -83,7 +75,7 @@ def test_folded_is_unfolded(job: Scenario, replicas: int) -> None:
 @settings(max_examples=15)
 @given(small_jobs(), st.floats(1.0, 2.0))
 def test_a_straggler_never_speeds_a_step_up(job: Scenario, slowness: float) -> None:
-    program = build_program(planned(job))
+    program = build_program(make_plan(job))
     healthy = play_events(unfold(program, 2))
     slow = play_events(unfold(program, 2, [1.0, slowness]))
     assert slow.step_time >= healthy.step_time * (1 - 1e-12)
@@ -106,8 +98,8 @@ def test_more_bandwidth_is_never_slower(job: Scenario, factor: float) -> None:
 @given(small_jobs())
 def test_parameters_are_conserved_over_stages(job: Scenario) -> None:
     """Each pipeline holds the same parameters however it is cut (the vocabulary padded)."""
-    plan = planned(job)
-    whole = planned(
+    plan = make_plan(job)
+    whole = make_plan(
         replace(
             job,
             layout=replace(job.layout, pipeline=1, virtual_stages=1, data=1, context=1),
@@ -132,7 +124,7 @@ def test_everything_allocated_is_freed(job: Scenario) -> None:
 @settings(max_examples=25)
 @given(small_jobs())
 def test_spans_stay_inside_the_step_and_their_lanes(job: Scenario) -> None:
-    spans = play_events(build_program(planned(job))).spans()
+    spans = play_events(build_program(make_plan(job))).spans()
     assert spans["start"].min() >= 0
     compute = spans["lane"] == Lane.COMPUTE
     same = (np.diff(spans["rank_class"]) == 0) & compute[1:] & compute[:-1]

@@ -79,29 +79,20 @@ def changed(path: Path, old: str, new: str) -> Path:
     return path
 
 
-def test_help_imports_nothing_heavy() -> None:
+@pytest.mark.parametrize(
+    ("arguments", "heavy"),
+    [
+        (["--help"], "pandas matplotlib pyarrow networkx simpy numpy pydantic"),
+        (["run", str(TOY)], "pandas matplotlib pyarrow networkx"),
+    ],
+)
+def test_nothing_is_imported_that_is_not_needed(arguments: list[str], heavy: str) -> None:
     code = (
-        "import sys; sys.argv = ['simulator', '--help']\n"
+        f"import sys; sys.argv = ['simulator', *{arguments!r}]\n"
         "from simulator.cli.main import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "heavy = {'pandas', 'matplotlib', 'pyarrow', 'simpy', 'networkx', 'numpy', 'pydantic'}\n"
-        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
-    )
-    assert done.stderr.strip() == "[]"
-
-
-def test_run_without_files_imports_neither_pandas_nor_matplotlib() -> None:
-    code = (
-        f"import sys; sys.argv = ['simulator', 'run', {str(TOY)!r}]\n"
-        "from simulator.cli.main import main\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
-        "heavy = {'pandas', 'matplotlib', 'pyarrow', 'networkx'}\n"
-        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
+        f"print(sorted(set({heavy.split()!r}) & set(sys.modules)), file=sys.stderr)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
