@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 WRITES = ("savefig(", ".write(")
 """Blocks that leave files behind are run by hand."""
+PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
 BLOCKS = [
     pytest.param(block, id=f"{page.stem}-{number}")
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
