@@ -105,6 +105,38 @@ class Gemm:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupedGemm:
+    """Products of several groups of rows, each with a ``k x n`` matrix of its own, as one kernel.
+
+    Forward and input gradient: ``rows`` of a group times ``k x n``. Weight gradient: the
+    ``k x n`` gradient of each group, summed over its rows.
+    """
+
+    name: str
+    rows: tuple[int, ...]
+    """Rows of each group (tokens of each expert); a group may be empty."""
+    n: int
+    k: int
+    precision: Precision = Precision.BF16
+    role: Role = Role.FORWARD
+
+    @property
+    def flops(self) -> float:
+        """FLOPs, a multiply-add counted as two."""
+        return 2.0 * sum(self.rows) * self.n * self.k
+
+    @property
+    def n_bytes(self) -> float:
+        """Least memory traffic [B]: the rows and the matrices of the groups that have rows."""
+        rows, filled = sum(self.rows), sum(1 for group in self.rows if group)
+        matrices = float(filled) * self.n * self.k
+        wide = max(2.0, self.precision.n_bytes)
+        if self.role is Role.WEIGHT_GRADIENT:
+            return self.precision.n_bytes * rows * (self.n + self.k) + wide * matrices
+        return self.precision.n_bytes * (rows * self.k + matrices) + wide * rows * self.n
+
+
+@dataclass(frozen=True, slots=True)
 class Attention:
     """Softmax attention of ``queries`` on ``keys`` positions, forward or backward.
 
@@ -195,5 +227,5 @@ class Communication:
     n_bytes: float
 
 
-Compute = Gemm | Attention | Pointwise | OptimizerUpdate
+Compute = Gemm | GroupedGemm | Attention | Pointwise | OptimizerUpdate
 Operator = Compute | Communication

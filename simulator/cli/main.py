@@ -17,6 +17,7 @@ from typing import Annotated, Final
 import typer
 
 from simulator import __version__
+from simulator.cli import calibrate
 from simulator.errors import SimulatorError
 from simulator.report.files import DISK_ERRORS
 
@@ -29,6 +30,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"max_content_width": 100},
 )
+
+app.add_typer(calibrate.app, name="calibrate")
 
 Profiles = Annotated[
     list[Path] | None,
@@ -152,6 +155,94 @@ def show(
     from simulator.cli.show import show_profiles  # noqa: PLC0415 - as above
 
     show_profiles(what, profiles or [])
+
+
+@app.command()
+def collective(
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND",
+            help="all_reduce, all_gather, reduce_scatter, all_to_all, broadcast or send_recv.",
+        ),
+    ],
+    cluster: Annotated[str, typer.Option(metavar="NAME", help="Cluster profile.")],
+    ranks: Annotated[int, typer.Option(metavar="N", help="Accelerators that take part.")],
+    ranks_per_node: Annotated[
+        int | None, typer.Option(metavar="N", help="Of them in each node; default: all it has.")
+    ] = None,
+    bytes_: Annotated[
+        str,
+        typer.Option("--bytes", metavar="SIZES", help="Sizes as nccl-tests counts: 1MiB,1GB,…"),
+    ] = "8,64KiB,1MiB,16MiB,256MiB,1GiB,8GiB",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    profiles: Profiles = None,
+) -> None:
+    """Print time and bus bandwidth of a collective beside the line rates of its wires.
+
+    \b
+    simulator collective all_reduce --cluster h100-ndr400 --ranks 64
+    simulator collective all_gather --cluster a100-selene --ranks 32 --ranks-per-node 1
+    """  # noqa: D301 - as above
+    from simulator.cli.collective import print_collective  # noqa: PLC0415 - as above
+
+    print_collective(
+        kind,
+        cluster=cluster,
+        ranks=ranks,
+        ranks_per_node=ranks_per_node,
+        sizes=bytes_,
+        as_json=json,
+        profiles=profiles or [],
+    )
+
+
+@app.command()
+def validate(
+    table: Annotated[
+        Path,
+        typer.Argument(
+            metavar="TABLE.csv",
+            help="Measured runs, collectives, operators or steps. Recognised by its columns.",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write predictions, page and picture into it."),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the figures as JSON and nothing else.")
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Processes; all cores if not given.")
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(metavar="SPLIT", help="Only rows of calibration, or of validation."),
+    ] = None,
+    accelerator: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="The part that a table of operators was measured on."),
+    ] = "h200-sxm",
+    profiles: Profiles = None,
+) -> None:
+    """Predict every row of a table of measurements, and print how far off that is.
+
+    \b
+    simulator validate benchmarks/published/runs.csv --out results/validation
+    simulator validate gemm.csv --accelerator h200-sxm --json
+    """  # noqa: D301 - as above
+    from simulator.cli.validate import validate_table  # noqa: PLC0415 - as above
+
+    validate_table(
+        table,
+        out=out,
+        as_json=json,
+        workers=workers,
+        split=split,
+        accelerator=accelerator,
+        profiles=profiles or [],
+    )
 
 
 def main() -> None:

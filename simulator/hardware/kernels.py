@@ -16,39 +16,10 @@ from simulator.fields import (
     Positive,
     record,
 )
-from simulator.operators import AttentionKernel, Role
-from simulator.precision import Precision
-
-
-@record
-class Tile:
-    """A block of the output that one multiprocessor computes."""
-
-    m: Count
-    n: Count
-
-
-@record
-class GemmModel:
-    """Tiled matrix products: tiles in waves over the multiprocessors, k split where it pays."""
-
-    tiles: tuple[Tile, ...]
-    """Tile shapes to choose from; the fastest is taken, as the library's heuristics aim to."""
-    split_k: tuple[Count, ...]
-    """In how many parts k may be cut where there are fewer tiles than multiprocessors."""
-    burst_rate: Positive
-    """Rate inside the k loop before power limits, as a share of the achievable rate (capped at
-    the part's peak)."""
-    sustained_rate: dict[Precision, Efficiency]
-    """Rate at which power holds long GEMMs, as a share of the achievable rate, by precision."""
-    tile_overhead: Annotated[NonNegative, MICROSECONDS]
-    """Filling the pipeline and storing the result of one tile [s]."""
-    kernel_overhead: Annotated[NonNegative, MICROSECONDS]
-    """Ramp-up and drain of the kernel [s], without the launch gap."""
-    bandwidth: Efficiency
-    """Bandwidth of a memory-bound GEMM as a share of the achievable memory bandwidth."""
-    role_rate: dict[Role, Efficiency]
-    """Rate of forward, input-gradient and weight-gradient operand layouts, relative."""
+from simulator.hardware.gemm_model import GemmModel
+from simulator.hardware.overlap_model import OverlapModel
+from simulator.hardware.pointwise_model import PointwiseModel
+from simulator.operators import AttentionKernel
 
 
 @record
@@ -91,18 +62,6 @@ class ScorePasses:
 
 
 @record
-class PointwiseModel:
-    """Kernels that only move memory."""
-
-    kernel_overhead: Annotated[NonNegative, MICROSECONDS]
-    """Ramp-up and drain of one kernel [s], without the launch gap."""
-    bandwidth: Efficiency
-    """Bandwidth of a long kernel as a share of the achievable memory bandwidth."""
-    optimizer_bandwidth: Efficiency
-    """The same for a fused optimizer update over many tensors."""
-
-
-@record
 class KernelModel:
     """A kernels profile (``hardware_profiles/kernels/*.yaml``), in SI."""
 
@@ -112,3 +71,5 @@ class KernelModel:
     fused_attention: dict[AttentionKernel, FusedAttention]
     score_passes: dict[AttentionKernel, ScorePasses]
     pointwise: PointwiseModel
+    overlap: OverlapModel
+    """What kernels lose beside a running collective."""

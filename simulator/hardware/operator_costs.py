@@ -12,26 +12,27 @@ device-side gap between two queued kernels is.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from simulator.errors import SimulatorError
-from simulator.operators import Attention, Compute, Gemm, OptimizerUpdate, Pointwise
+from simulator.hardware.gemm_costs import entry, gemm_time, grouped_gemm_time
+from simulator.hardware.pointwise_costs import optimizer_time, pointwise_time
+from simulator.hardware.power import power_limited
+from simulator.operators import (
+    Attention,
+    Compute,
+    Gemm,
+    GroupedGemm,
+    OptimizerUpdate,
+    Pointwise,
+)
 from simulator.precision import Precision
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from enum import StrEnum
-    from typing import TypeVar
 
     from simulator.hardware.accelerator import Accelerator
     from simulator.hardware.kernels import AttentionPass, FusedAttention
-
-    Key = TypeVar("Key", bound=StrEnum)
-    Entry = TypeVar("Entry")
-
-PARTIAL_SUM_BYTES = 8
-"""A split k writes each partial result once and reads it once, in fp32."""
 
 
 def operator_time(operator: Compute, accelerator: Accelerator) -> float:
@@ -50,6 +51,8 @@ def operator_time(operator: Compute, accelerator: Accelerator) -> float:
     match operator:
         case Gemm():
             return gemm_time(operator, accelerator)
+        case GroupedGemm():
+            return grouped_gemm_time(operator, accelerator)
         case Attention():
             return attention_time(operator, accelerator)
         case Pointwise():
@@ -58,71 +61,18 @@ def operator_time(operator: Compute, accelerator: Accelerator) -> float:
             return optimizer_time(operator, accelerator)
 
 
-def gemm_time(gemm: Gemm, accelerator: Accelerator) -> float:
-    """Return the device time [s] of a GEMM by the fastest tile shape and split of k."""
-    model = accelerator.kernels.gemm
-    achievable = accelerator.achievable(gemm.precision)
-    sustained = _entry(model.sustained_rate, gemm.precision, accelerator, "sustained GEMM rate")
-    role = _entry(model.role_rate, gemm.role, accelerator, "GEMM role")
-    rate = role * min(model.burst_rate * achievable, accelerator.peak(gemm.precision))
-    arithmetic = tiled_time(gemm, rate, accelerator)
-    memory = gemm.n_bytes / (model.bandwidth * accelerator.achievable_memory_bandwidth)
-    burst = max(arithmetic, memory)
-    busy = power_limited(burst, gemm.flops / (sustained * achievable), accelerator)
-    return accelerator.launch_gap + model.kernel_overhead + busy
-
-
-def tiled_time(gemm: Gemm, rate: float, accelerator: Accelerator) -> float:
-    """Return the arithmetic time [s] of a GEMM on multiprocessors that together run at ``rate``.
-
-    Tiles run in whole waves: a last, ragged wave costs a full one. Fewer tiles than
-    multiprocessors may cut k, at the price of adding up the parts in memory.
-    """
-    model = accelerator.kernels.gemm
-    multiprocessors = accelerator.multiprocessors
-    element_time = 2.0 * gemm.k * multiprocessors / rate
-    partial_sums = PARTIAL_SUM_BYTES * gemm.groups * gemm.m * gemm.n
-    sum_time = partial_sums / accelerator.achievable_memory_bandwidth
-    best = math.inf
-    for tile in model.tiles:
-        tiles = gemm.groups * -(-gemm.m // tile.m) * -(-gemm.n // tile.n)
-        loop = tile.m * tile.n * element_time
-        waves = -(-tiles // multiprocessors)
-        best = min(best, waves * (loop + model.tile_overhead))
-        if waves > 1:
-            continue
-        for split in model.split_k:
-            waves = -(-tiles * split // multiprocessors)
-            time = waves * (loop / split + model.tile_overhead) + split * sum_time
-            best = min(best, time)
-    if best == math.inf:
-        raise SimulatorError(f"the kernels of {accelerator.name} list no GEMM tile")
-    return best
-
-
-def power_limited(burst: float, sustained: float, accelerator: Accelerator) -> float:
-    """Return the time [s] of a kernel that takes ``burst`` at full clock, ``sustained`` at power.
-
-    A kernel much shorter than the part's boost time keeps its burst time, a much longer one takes
-    its sustained time; one that is slower than the sustained rate anyway is not slowed.
-    """
-    if sustained <= burst:
-        return burst
-    return burst + (sustained - burst) * burst / (burst + accelerator.kernels.boost_time)
-
-
 def attention_time(attention: Attention, accelerator: Accelerator) -> float:
     """Return the device time [s] of softmax attention in one direction, with its kernel."""
     if attention.kernel.stores_scores:
         return _stored_scores_time(attention, accelerator)
     known = accelerator.kernels.fused_attention
-    fused = _entry(known, attention.kernel, accelerator, "attention kernel")
+    fused = entry(known, attention.kernel, accelerator, "attention kernel")
     model = fused.backward if attention.backward else fused.forward
     achievable = accelerator.achievable(Precision.BF16)
     arithmetic = _blocked_time(attention, fused, model, accelerator)
     memory = attention.n_bytes / accelerator.achievable_memory_bandwidth
     sustained = attention.flops / (fused.sustained_rate * achievable)
-    busy = power_limited(max(arithmetic, memory), sustained, accelerator)
+    busy = power_limited(max(arithmetic, memory), sustained, accelerator.kernels.boost_time)
     return accelerator.launch_gap + model.kernel_overhead + busy
 
 
@@ -158,7 +108,7 @@ def _stored_scores_time(attention: Attention, accelerator: Accelerator) -> float
     The products are full rectangles: such kernels save nothing on a causal mask.
     """
     known = accelerator.kernels.score_passes
-    passes = _entry(known, attention.kernel, accelerator, "attention kernel")
+    passes = entry(known, attention.kernel, accelerator, "attention kernel")
     kernels = passes.backward_kernels if attention.backward else passes.forward_kernels
     traffic = passes.backward_traffic if attention.backward else passes.forward_traffic
     products = sum(gemm_time(gemm, accelerator) for gemm in score_products(attention))
@@ -183,24 +133,6 @@ def score_products(attention: Attention) -> list[Gemm]:
     ]
 
 
-def pointwise_time(n_bytes: float, kernels: int, accelerator: Accelerator) -> float:
-    """Return the time [s] of ``kernels`` memory-bound kernels that move ``n_bytes`` together.
-
-    The kernels' overhead makes small ones slow: the bandwidth saturates with size.
-    """
-    model = accelerator.kernels.pointwise
-    moving = n_bytes / (model.bandwidth * accelerator.achievable_memory_bandwidth)
-    return kernels * (accelerator.launch_gap + model.kernel_overhead) + moving
-
-
-def optimizer_time(update: OptimizerUpdate, accelerator: Accelerator) -> float:
-    """Return the time [s] of one fused optimizer update over all parameters of the rank."""
-    model = accelerator.kernels.pointwise
-    bandwidth = model.optimizer_bandwidth * accelerator.achievable_memory_bandwidth
-    moving = update.parameters * update.bytes_per_parameter / bandwidth
-    return accelerator.launch_gap + model.kernel_overhead + moving
-
-
 def interpolated(values: Mapping[int, float], at: int) -> float:
     """Return the value at ``at``: linear between the given points, constant beyond them."""
     if at in values:
@@ -213,10 +145,3 @@ def interpolated(values: Mapping[int, float], at: int) -> float:
         return values[below or above or at]
     share = (at - below) / (above - below)
     return values[below] * (1 - share) + values[above] * share
-
-
-def _entry(values: Mapping[Key, Entry], key: Key, accelerator: Accelerator, what: str) -> Entry:
-    if key not in values:
-        known = ", ".join(sorted(values)) or "none"
-        raise SimulatorError(f"{accelerator.name} has no {what} {key}; its kernels have: {known}")
-    return values[key]

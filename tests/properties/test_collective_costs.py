@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from simulator.catalog import Catalog
 from simulator.documents import validate
 from simulator.hardware.cluster import Cluster
-from simulator.hardware.collective_costs import bus_factor, collective_time
+from simulator.hardware.collective_costs import bus_factor, collective_cost, collective_time
 from simulator.hardware.collectives import Algorithm, GroupSpan
 from simulator.hardware.node import ScaleUp
 from simulator.operators import Collective
@@ -115,6 +115,32 @@ def test_only_reduction_in_a_switch_or_a_two_node_tree_passes_the_ring_bound(
     assume(not (tree and span.nodes == 2))
     ring = bus_factor(kind, span.ranks) * n_bytes / span.ranks_per_node / cluster.nic_bandwidth
     assert collective_time(kind, n_bytes, span, cluster) * ROUNDING >= ring
+
+
+@many
+@given(cases(), sizes)
+def test_no_time_is_below_that_of_the_bytes(
+    case: tuple[Collective, GroupSpan, Cluster], n_bytes: float
+) -> None:
+    cost = collective_cost(case[0], n_bytes, *case[1:])
+    assert cost.time * ROUNDING >= cost.moving
+
+
+@many
+@given(cases(), sizes, st.integers(3, 64), st.integers(2, 8))
+def test_more_nodes_are_never_faster_for_a_network_bound_group(
+    case: tuple[Collective, GroupSpan, Cluster], n_bytes: float, nodes: int, factor: int
+) -> None:
+    """The same members in more nodes: more hops, and no less on each wire."""
+    kind, span, cluster = case
+    few, many_ = (
+        dataclasses.replace(
+            span, ranks=span.ranks_per_node * count, nodes=count, tier=max(1, span.tier)
+        )
+        for count in (nodes, factor * nodes)
+    )
+    near = collective_time(kind, n_bytes, few, cluster)
+    assert collective_time(kind, n_bytes, many_, cluster) * ROUNDING >= near
 
 
 @many

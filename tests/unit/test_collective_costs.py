@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -9,8 +10,10 @@ import pytest
 from simulator.errors import SimulatorError
 from simulator.hardware.cluster import Cluster
 from simulator.hardware.collective_costs import (
+    Regime,
     bus_bandwidth,
     bus_factor,
+    collective_cost,
     collective_time,
     send_recv_time,
 )
@@ -330,6 +333,57 @@ def test_a_bandwidth_that_would_be_ignored_is_refused() -> None:
         collective_time(Collective.ALL_REDUCE, 1e6, span(8, 2), cluster(between=tabulated))
     with pytest.raises(SimulatorError, match="box: all_reduce: bus_bandwidth would be ignored"):
         collective_time(Collective.ALL_REDUCE, 1e6, span(8, 1), cluster(bound_by_links))
+
+
+def ramp() -> Node:
+    """Return a node whose all_reduce adds 20 us and 2 us a hop, half of it by 1 MB."""
+    line_ = dataclasses.replace(line({2: 200 * GB, 8: 400 * GB}), low=None, half=1e6, sharpness=0.5)
+    box = node()
+    lines = {**box.collectives.lines, Collective.ALL_REDUCE: line_}
+    return dataclasses.replace(box, collectives=CollectiveModel(lines=lines))
+
+
+@pytest.mark.parametrize(("size", "share"), [(0.0, 0.0), (1e6, 1 / 2), (9e6, 3 / 4)])
+def test_a_ramp_phases_its_latency_in(size: float, share: float) -> None:
+    # 10 us + 7 hops of 1 us at once; 20 us + 7 hops of 2 us by (S / 1 MB)^0.5 / (1 + ...).
+    cost = collective_cost(Collective.ALL_REDUCE, size, span(8, 1), cluster(ramp()))
+    assert cost.time == pytest.approx(17 * US + share * 34 * US + 1.75 * size / (400 * GB))
+    assert cost.regime is Regime.RAMP
+
+
+def test_two_lines_and_a_ramp_at_once_are_refused() -> None:
+    both = node()
+    lines = both.collectives.lines
+    lines[Collective.ALL_REDUCE] = dataclasses.replace(
+        lines[Collective.ALL_REDUCE], half=1e6, sharpness=1.0
+    )
+    with pytest.raises(SimulatorError, match="box: give a collective low, or half_mib and sharp"):
+        collective_time(Collective.ALL_REDUCE, 1e6, span(8, 1), cluster(both))
+
+
+@pytest.mark.parametrize(("launch", "expected"), [(30 * US, 47 * US), (-60 * US, 0.0)])
+def test_launch_adds_to_the_start_and_never_makes_it_negative(
+    launch: float, expected: float
+) -> None:
+    box = node()
+    model = dataclasses.replace(box.collectives, launch=launch)
+    late = cluster(dataclasses.replace(box, collectives=model))
+    assert collective_time(Collective.ALL_REDUCE, 0.0, span(8, 1), late) == pytest.approx(expected)
+    # Bytes still take their time: 1.75 * 8 GB at 400 GB/s.
+    assert collective_time(Collective.ALL_REDUCE, 8e9, span(8, 1), late) > 0.035
+
+
+def test_the_regime_says_which_line_was_taken() -> None:
+    small = collective_cost(Collective.ALL_REDUCE, 8e3, span(8, 1), cluster())
+    large = collective_cost(Collective.ALL_REDUCE, 8e9, span(8, 4), cluster())
+    assert (small.regime, small.algorithm) == (Regime.LATENCY, "switch")
+    assert (large.regime, large.algorithm) == (Regime.BANDWIDTH, "tree")
+
+
+def test_a_data_parallel_group_has_one_interface_for_each_of_its_ranks() -> None:
+    # One rank in each of 8 nodes: 7/8 * 8 GB / 40 GB/s = 175 ms; 7 hops of 6 us.
+    time = collective_time(Collective.ALL_GATHER, 8e9, span(1, 8), cluster())
+    assert time == pytest.approx(0.175 + 30 * US + 42 * US)
 
 
 def test_one_rank_has_no_bus_bandwidth() -> None:

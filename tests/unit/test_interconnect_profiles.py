@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import importlib.util
 import re
-import sys
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import pytest
 
 from simulator.catalog import Catalog
@@ -22,10 +19,10 @@ from simulator.hardware.collectives import GroupSpan
 from simulator.hardware.fabric import Fabric
 from simulator.hardware.node import Node, ScaleUp
 from simulator.operators import Collective
+from simulator.validation.collectives import predict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import ModuleType
 
     from simulator.documents import FieldPath
 
@@ -38,7 +35,9 @@ EXPECTED_CLUSTERS = {
     *("a100-hdr200", "a100-megascale", "h100-ndr400", "h100-roce400", "h200-ndr400"),
     *("h800-ndr400", "b200-ndr400", "b300-xdr800", "gb200-nvl72", "gb300-nvl72"),
     *("mi300x-pollara400", "mi325x-pollara400", "mi350x-pollara400", "mi355x-pollara400"),
-    *("tpu-v5p", "tpu-v6e", "p100-50g"),
+    *("tpu-v5e", "tpu-v5p", "tpu-v6e", "p100-50g"),
+    *("a100-selene", "a100-vtrain", "a100-jean-zay", "a100-roce200", "a100-40gb-roce200"),
+    *("h100-torchtitan", "h100-p5", "h200-p5en", "b200-p6", "h100-a3mega", "a100-p4d"),
 }
 
 
@@ -137,6 +136,10 @@ def test_tiers_grow_by_whole_nodes_up_to_the_cluster(name: str) -> None:
         ("gb200-nvl72", 400),
         ("gb300-nvl72", 800),
         ("mi355x-pollara400", 400),
+        ("a100-vtrain", 100),
+        ("a100-jean-zay", 50),
+        ("h100-p5", 400),
+        ("tpu-v5e", 25),
         ("tpu-v5p", 50),
         ("tpu-v6e", 100),
         ("p100-50g", 6.25),
@@ -207,35 +210,28 @@ def test_fifty_gigabit_ethernet_hides_the_gradients_of_resnet50() -> None:
     assert collective_time(Collective.ALL_REDUCE, 100e6, span(8, nodes=32), site) < 0.120
 
 
-@cache
-def benchmark() -> ModuleType:
-    """Return the script whose table of errors the documentation prints."""
-    path = ROOT / "benchmarks" / "collective_errors.py"
-    if not path.exists():
-        pytest.skip("benchmarks/collective_errors.py is not in this distribution")
-    spec = importlib.util.spec_from_file_location("collective_errors", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+TARGETS = {"<= 64 KiB": 0.12, "<= 16 MiB": 0.10, "> 16 MiB": 0.05}
+"""Median absolute error by size band that a part with a fitted profile must not exceed."""
+MISSED = {
+    # HPE Slingshot at one site: its curve is not monotone (8 MB are faster than 2 MB).
+    ("H100-SXM5 (4/node)", "<= 16 MiB"),
+    ("H100-SXM5 (4/node)", "> 16 MiB"),
+    # Collectives inside a node of a torch benchmark, which starts later than nccl-tests do.
+    ("B200-SXM (p6-b200)", "<= 64 KiB"),
+    ("B200-SXM (p6-b200)", "<= 16 MiB"),
+    # sendrecv of eight A100 in a ring, each sending and receiving; a pair alone is priced.
+    ("A100-SXM4", "> 16 MiB"),
+}
+"""Known to be worse, and why."""
 
 
-@pytest.mark.parametrize(
-    ("inside", "limits"), [(True, (0.08, 0.08, 0.05)), (False, (0.20, 0.20, 0.10))]
-)
-def test_median_errors_on_published_measurements(
-    inside: bool,  # noqa: FBT001 - a table's column
-    limits: tuple[float, float, float],
-) -> None:
-    script = benchmark()
+def test_median_errors_on_published_measurements_are_those_promised() -> None:
     if not MEASURED.exists():
         pytest.skip("the table of published collective measurements is not available here")
-    with MEASURED.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in map(script.measured, csv.DictReader(file)) if row]
-    rows = [row for row in rows if (row.span.nodes == 1) == inside]
-    for (name, _), limit in zip(script.BANDS, limits, strict=True):
-        errors = [abs(row.error) for row in rows if script.band(row.n_bytes) == name]
-        assert errors
-        assert median(errors) < limit, name
+    found = predict(pd.read_csv(MEASURED, low_memory=False))
+    ok = found[found["status"] == "ok"]
+    assert len(ok) / len(found) > 0.95
+    errors = (ok["time_us"] / ok["measured_time_us"] - 1).abs()
+    medians = errors.groupby([ok["accelerator"], ok["band"]]).median()
+    missed = {key for key, error in medians.items() if error > TARGETS[key[1]]}
+    assert missed <= MISSED

@@ -19,9 +19,9 @@ from simulator.hardware.operator_costs import (
     gemm_time,
     interpolated,
     operator_time,
-    power_limited,
     score_products,
 )
+from simulator.hardware.power import power_limited
 from simulator.operators import (
     Attention,
     AttentionKernel,
@@ -158,7 +158,7 @@ def test_longer_sequences_take_longer(attention: Attention, part: Accelerator) -
 def test_power_holds_a_kernel_between_its_burst_and_its_sustained_time(
     burst: float, slowdown: float
 ) -> None:
-    time = power_limited(burst, slowdown * burst, H200)
+    time = power_limited(burst, slowdown * burst, H200.kernels.boost_time)
     assert burst <= time <= slowdown * burst * (1 + 1e-9)
 
 

@@ -1,0 +1,169 @@
+"""Write docs/validation.md and docs/images/validation.png.
+
+    python benchmarks/write_validation.py                 # the curated runs in benchmarks/published
+    python benchmarks/write_validation.py --tables DIR    # published_runs.csv, amd_runs.csv and, where
+                                                          # they lie there, collectives and kernels
+
+The words between the tables stand in benchmarks/validation.md.jinja.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from simulator.catalog import Catalog
+from simulator.documents import validate
+from simulator.hardware.accelerator import Accelerator
+from simulator.report.palette import write_figure
+from simulator.report.validation_document import document_parts, error_markdown
+from simulator.report.validation_plot import validation_figure
+from simulator.units import MICRO, MILLI, TERA
+from simulator.validation import collectives, operators, runs, steps
+from simulator.validation.predictions import side_by_side
+from simulator.validation.statistics import (
+    error_statistics,
+    operator_errors,
+    ranked_layouts,
+    step_errors,
+    summary,
+    with_errors,
+)
+
+HERE: Final = Path(__file__).parent
+DOCS: Final = HERE.parent / "docs"
+CURATED: Final = HERE / "published"
+TEMPLATE: Final = "validation.md.jinja"
+RUNS: Final = ("runs.csv", "published_runs.csv", "amd_runs.csv")
+"""Tables of runs, wherever they lie in the directory."""
+KERNELS: Final = {
+    "gemm.csv": ["dtype", "pass"],
+    "attention.csv": ["backend", "pass"],
+    "grouped_gemm.csv": ["skew"],
+    "pointwise.csv": ["op"],
+}
+"""Columns that name an operator, by table of timings."""
+KERNEL_PART: Final = "h200-sxm"
+
+
+def main() -> None:
+    """Predict every row, and write the page and its picture."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--tables", type=Path, default=CURATED, metavar="DIR")
+    directory = parser.parse_args().tables
+    found = [directory / name for name in RUNS if (directory / name).is_file()]
+    if not found:
+        parser.error(f"{directory} holds none of {', '.join(RUNS)}")
+    predictions = pd.concat([predicted_runs(path) for path in found], ignore_index=True)
+    compared = with_errors(predictions)
+    figures = summary(predictions)
+    figure = validation_figure(compared, ranked_layouts(compared), figures)
+    parts = {**document_parts(figures), **more_tables(directory), "tables": named(found)}
+    (DOCS / "images").mkdir(exist_ok=True)
+    write_figure(figure, DOCS / "images" / "validation.png")
+    (DOCS / "validation.md").write_text(page(parts), encoding="utf-8")
+    print(parts["headline"])
+
+
+def predicted_runs(path: Path) -> pd.DataFrame:
+    """Return the runs of a table beside their predictions, on all cores."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        answers = list(pool.map(predicted_run, rows, chunksize=8))
+    return side_by_side(pd.read_csv(path, low_memory=False), pd.DataFrame(answers))
+
+
+def predicted_run(row: dict[str, str]) -> dict[str, Any]:
+    """Return the prediction of one run."""
+    return runs.predict_row(row, catalog())
+
+
+@cache
+def catalog() -> Catalog:
+    """Return the shipped profiles, read once per process."""
+    return Catalog()
+
+
+def more_tables(directory: Path) -> dict[str, str]:
+    """Return the tables of collectives, operators and steps, empty where there is no data."""
+    messages = directory / "collectives_measured.csv"
+    kernels = directory / "h200"
+    single = kernels / "steps_a.csv"
+    timings = [kernels / name for name in KERNELS if (kernels / name).is_file()]
+    return {
+        "collectives": collective_table(messages) if messages.is_file() else "",
+        "operators": operator_table(timings) if timings else "",
+        "steps": step_table(single) if single.is_file() else "",
+    }
+
+
+def collective_table(path: Path) -> str:
+    """Return errors of collectives by part, scope and size band."""
+    predicted = collectives.predict(pd.read_csv(path, low_memory=False))
+    return error_markdown(collectives.part_summary(predicted))
+
+
+def operator_table(paths: list[Path]) -> str:
+    """Return errors of the kernels of one part by operator and its variant."""
+    return error_markdown(pd.concat([kernel_errors(path) for path in paths], ignore_index=True))
+
+
+def kernel_errors(path: Path) -> pd.DataFrame:
+    """Return errors of one table of kernels; its variants in one column."""
+    timings = pd.read_csv(path)
+    part = validate(Accelerator, catalog().document("accelerator", KERNEL_PART))
+    predicted = pd.Series(operators.predict(timings, part), index=timings.index)
+    variants = timings[KERNELS[path.name]].astype(str).agg(" ".join, axis=1)
+    groups = pd.DataFrame({"operator": path.stem.replace("_", " "), "variant": variants})
+    n_flop = timings["tflops"] * TERA * timings["time_us"] * MICRO if "tflops" in timings else None
+    return operator_errors(predicted, timings["time_us"], groups, n_flop)
+
+
+def step_table(path: Path) -> str:
+    """Return errors of step time and peak memory of steps on one accelerator."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    predicted = pd.DataFrame([steps.predict_row(row, catalog()) for row in rows])
+    measured = pd.read_csv(path)
+    errors = step_errors(
+        predicted.assign(
+            measured_step_time_s=measured["step_ms"] * MILLI,
+            measured_peak_memory_gib=measured["peak_alloc_gb"],
+        )
+    )
+    lines = [{"quantity": name, **figures} for name, figures in errors.items()]
+    names = ["quantity", *error_statistics(pd.Series(dtype=float))]
+    return error_markdown(pd.DataFrame(lines, columns=names))
+
+
+def named(paths: list[Path]) -> str:
+    """Return the names of tables as words of a sentence."""
+    return " and ".join(f"`{path.name}`" for path in paths)
+
+
+def page(parts: dict[str, str]) -> str:
+    """Return the page: the template with its tables, without runs of empty lines."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        undefined=StrictUndefined,
+        autoescape=False,  # noqa: S701 - Markdown, not HTML
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    text = environment.get_template(TEMPLATE).render(parts)
+    while "\n\n\n" in text:
+        text = text.replace("\n\n\n", "\n\n")
+    return text
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Calibration: tables and logs of measurements in, profiles and their fit quality out."""

@@ -1,0 +1,161 @@
+"""``simulator validate``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.text import Text
+
+from simulator.errors import SimulatorError
+from simulator.validation import collectives, predictions, statistics
+from simulator.validation.tables import TableKind, kind_of, read_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    import pandas as pd
+
+PREDICTIONS: Final = "predictions.csv"
+"""What every table leaves; a table of runs leaves a page and a picture, too."""
+WIDTH: Final = 100
+"""Columns of tables that no terminal shows."""
+
+
+def validate_table(
+    path: Path,
+    *,
+    out: Path | None,
+    as_json: bool,
+    workers: int | None,
+    split: str | None,
+    accelerator: str,
+    profiles: Sequence[Path],
+) -> None:
+    """Predict every row of a table of measurements and print how far off the predictions are.
+
+    Raises
+    ------
+    SimulatorError
+        For every mistake of the user.
+    """
+    if split is not None and split not in statistics.SPLITS:
+        known = ", ".join(statistics.SPLITS)
+        raise SimulatorError(f"--split must be one of {known}, got {split!r}")
+    table = read_table(path)
+    kind = kind_of(table, path)
+    with _progress(len(table), kind) as advance:
+        if kind is TableKind.RUNS:
+            frame = predictions.predict_runs(
+                table, profiles=profiles, workers=workers, advance=advance
+            )
+        elif kind is TableKind.STEPS:
+            frame = predictions.predict_steps(
+                table, profiles=profiles, workers=workers, advance=advance
+            )
+        elif kind is TableKind.COLLECTIVES:
+            frame = predictions.predict_collectives(table)
+        else:
+            frame = predictions.predict_operators(table, accelerator, profiles=profiles)
+    if split is not None and "split" in frame:
+        frame = frame[frame["split"] == split]
+    report = _report(kind, frame)
+    files = _write(kind, frame, report, out, path.name) if out is not None else []
+    if as_json:
+        _print_json(kind, report, files)
+    else:
+        _print_tables(kind, report, files)
+
+
+def _report(kind: TableKind, frame: pd.DataFrame) -> Any:  # noqa: ANN401 - figures as plain values
+    """Return what predictions say, as plain values: of runs a summary, else errors by group."""
+    if kind is TableKind.RUNS:
+        return statistics.summary(frame)
+    errors = _group_errors(kind, frame)
+    return json.loads(errors.to_json(orient="records"))
+
+
+def _group_errors(kind: TableKind, frame: pd.DataFrame) -> pd.DataFrame:
+    if kind is TableKind.COLLECTIVES:
+        return collectives.summary(frame)
+    if kind is TableKind.OPERATORS:
+        names = [name for name in ("family", "op", "backend", "dtype", "pass") if name in frame]
+        flop = frame["n_flop"] if frame["n_flop"].notna().any() else None
+        times = frame["time_us"], frame["measured_time_us"]
+        return statistics.operator_errors(*times, frame[names], flop)
+    import pandas as pd  # noqa: PLC0415 - slow, and --help must not pay for it
+
+    parts = statistics.step_errors(frame)
+    return pd.DataFrame(
+        [{"quantity": name, "rows": len(frame), **figures} for name, figures in parts.items()]
+    )
+
+
+def _write(
+    kind: TableKind,
+    frame: pd.DataFrame,
+    report: Any,  # noqa: ANN401 - as above
+    out: Path,
+    title: str,
+) -> list[Path]:
+    """Write the files of a table, all or none, and return their paths."""
+    if kind is not TableKind.RUNS:
+        from simulator.report.files import OutputDirectory  # noqa: PLC0415 - only here
+
+        with OutputDirectory(out) as directory:
+            frame.to_csv(directory.path(PREDICTIONS), index=False)
+        return [out / PREDICTIONS]
+    from simulator.report.validation_results import (  # noqa: PLC0415 - matplotlib is slow
+        write_validation,
+    )
+
+    compared = statistics.with_errors(frame)
+    layouts = statistics.ranked_layouts(compared)
+    return list(write_validation(frame, compared, layouts, report, out, title=title).values())
+
+
+def _print_json(kind: TableKind, report: Any, files: Sequence[Path]) -> None:  # noqa: ANN401 - as above
+    figures = report if kind is TableKind.RUNS else {"errors": report}
+    written = {"files": [str(path) for path in files]} if files else {}
+    text = json.dumps({"table": str(kind), **figures, **written}, indent=2, allow_nan=False)
+    sys.stdout.write(text + "\n")
+
+
+def _print_tables(kind: TableKind, report: Any, files: Sequence[Path]) -> None:  # noqa: ANN401 - as above
+    import pandas as pd  # noqa: PLC0415 - as above
+
+    from simulator.report.validation_tables import (  # noqa: PLC0415 - as above
+        error_table,
+        validation_tables,
+    )
+
+    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
+    if kind is TableKind.RUNS:
+        for part in validation_tables(report):
+            console.print(part)
+    else:
+        title = f"Predicted and measured {kind}, errors in percent"
+        errors = pd.DataFrame(report)
+        counted = "covered" if "covered" in errors else "compared"
+        console.print(error_table(errors[errors[counted] > 0], title))
+        missing = int((errors["rows"] - errors[counted]).sum())
+        if missing:
+            console.print(f"\n{missing:,} of {errors['rows'].sum():,} rows are not compared")
+    if files:
+        console.print(Text("\nFiles", style="bold"))
+    for path in files:
+        console.print(Text(f"- {path}"), soft_wrap=True)
+
+
+@contextmanager
+def _progress(rows: int, kind: TableKind) -> Iterator[Callable[[int], None]]:
+    """Show a bar on stderr while rows are predicted, and nothing where no one looks."""
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task(f"predicting {kind}", total=rows)
+        yield lambda count: progress.advance(task, count)

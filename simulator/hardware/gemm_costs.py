@@ -1,0 +1,180 @@
+"""Seconds of matrix products: tiles in waves over the multiprocessors, beside memory traffic."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from simulator.errors import SimulatorError
+from simulator.hardware.memo import remembered
+from simulator.hardware.power import power_limited
+from simulator.hardware.shape_table import LoadedTable
+from simulator.operators import Gemm, GroupedGemm, Role
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from enum import StrEnum
+    from typing import TypeVar
+
+    from simulator.hardware.accelerator import Accelerator
+    from simulator.hardware.gemm_model import Tile
+    from simulator.precision import Precision
+
+    Key = TypeVar("Key", bound=StrEnum)
+    Entry = TypeVar("Entry")
+
+PARTIAL_SUM_BYTES: Final = 8
+"""A split k writes each partial result once and reads it once, in fp32."""
+WIDE_ACCESS_BYTES: Final = 16
+"""Widest load of a thread: what tensor-core kernels copy their operands with."""
+
+
+def gemm_time(gemm: Gemm, accelerator: Accelerator) -> float:
+    """Return the device time [s] of a matrix product, launch gap included.
+
+    Raises
+    ------
+    SimulatorError
+        If the part has no rate at the product's precision.
+    """
+    key = (gemm.precision, gemm.role, gemm.m, gemm.n, gemm.k, gemm.groups)
+    return remembered(accelerator, key, lambda: _gemm_time(gemm, accelerator))
+
+
+def _gemm_time(gemm: Gemm, accelerator: Accelerator) -> float:
+    model = accelerator.kernels.gemm
+    rate = _loop_rate(gemm, accelerator) * (1.0 if aligned(gemm) else model.misaligned_rate)
+    memory = gemm.n_bytes / (model.bandwidth * accelerator.achievable_memory_bandwidth)
+    burst = max(tiled_time(gemm, rate, accelerator), memory)
+    busy = power_limited(burst, _sustained_time(gemm, accelerator), accelerator.kernels.boost_time)
+    fixed = accelerator.launch_gap + model.kernel_overhead
+    # Batched products fill the part like one with all their rows.
+    factor = _shape_factor(gemm.precision, gemm.groups * gemm.m, gemm.n, gemm.k, accelerator)
+    return _at_least_roofline((fixed + busy) * factor, gemm, accelerator)
+
+
+def grouped_gemm_time(grouped: GroupedGemm, accelerator: Accelerator) -> float:
+    """Return the device time [s] of a grouped product, launch gap included.
+
+    Tiles of all groups run in one sequence of waves over the multiprocessors, the deepest first
+    (a weight gradient is as deep as its group has rows); a ragged last wave costs a whole one.
+
+    Raises
+    ------
+    SimulatorError
+        If the part has no rate at the product's precision.
+
+    Notes
+    -----
+    Neglected: the kernel that lays out the groups, and split k.
+    """
+    model = accelerator.kernels.gemm
+    rate = _loop_rate(grouped, accelerator)
+    memory = grouped.n_bytes / (model.bandwidth * accelerator.achievable_memory_bandwidth)
+    tiled = min(_grouped_tiles_time(grouped, tile, rate, accelerator) for tile in model.tiles)
+    sustained = _sustained_time(grouped, accelerator)
+    busy = power_limited(max(tiled, memory), sustained, accelerator.kernels.boost_time)
+    time = accelerator.launch_gap + model.kernel_overhead + busy
+    return _at_least_roofline(time, grouped, accelerator)
+
+
+def aligned(gemm: Gemm) -> bool:
+    """Return whether all rows of operands and result start at multiples of 16 B.
+
+    Contiguous in memory are k and n of a linear layer's products, m and n of its weight gradient.
+    """
+    elements = 1 << math.ceil(math.log2(WIDE_ACCESS_BYTES / gemm.precision.n_bytes))
+    depth = gemm.m if gemm.role is Role.WEIGHT_GRADIENT else gemm.k
+    return gemm.n % elements == 0 and depth % elements == 0
+
+
+def _loop_rate(gemm: Gemm | GroupedGemm, accelerator: Accelerator) -> float:
+    """Return the rate [FLOP/s] inside the k loop, before power limits."""
+    model = accelerator.kernels.gemm
+    burst_rate = model.burst_rate * accelerator.achievable(gemm.precision)
+    role = entry(model.role_rate, gemm.role, accelerator, "GEMM role")
+    return role * min(burst_rate, accelerator.peak(gemm.precision))
+
+
+def _sustained_time(gemm: Gemm | GroupedGemm, accelerator: Accelerator) -> float:
+    rates = accelerator.kernels.gemm.sustained_rate
+    sustained = entry(rates, gemm.precision, accelerator, "sustained GEMM rate")
+    return gemm.flops / (sustained * accelerator.achievable(gemm.precision))
+
+
+def _at_least_roofline(time: float, gemm: Gemm | GroupedGemm, accelerator: Accelerator) -> float:
+    arithmetic = gemm.flops / accelerator.peak(gemm.precision)
+    return max(time, arithmetic, gemm.n_bytes / accelerator.memory_bandwidth)
+
+
+def _grouped_tiles_time(
+    grouped: GroupedGemm, tile: Tile, rate: float, accelerator: Accelerator
+) -> float:
+    many, overhead = accelerator.multiprocessors, accelerator.kernels.gemm.tile_overhead
+    columns = -(-grouped.n // tile.n)
+    step = 2.0 * tile.m * tile.n * many / rate
+    if grouped.role is Role.WEIGHT_GRADIENT:
+        count = columns * -(-grouped.k // tile.m)
+        tiles = [(count, rows) for rows in grouped.rows]
+    else:
+        tiles = [(columns * -(-rows // tile.m), grouped.k) for rows in grouped.rows]
+    load = sum(count for count, _ in tiles) / many
+    work = sum(count * (depth * step + overhead) for count, depth in tiles)
+    longest = max((depth for count, depth in tiles if count), default=0) * step + overhead
+    return max(
+        longest,
+        work / many + accelerator.kernels.gemm.ragged_wave * (math.ceil(load) - load) * longest,
+    )
+
+
+def tiled_time(gemm: Gemm, rate: float, accelerator: Accelerator) -> float:
+    """Return the arithmetic time [s] of a GEMM on multiprocessors that together run at ``rate``.
+
+    Tiles run in whole waves: a last, ragged wave costs a full one. Fewer tiles than
+    multiprocessors may cut k, at the price of adding up the parts in memory.
+    """
+    model = accelerator.kernels.gemm
+    multiprocessors = accelerator.multiprocessors
+    element_time = 2.0 * gemm.k * multiprocessors / rate
+    partial_sums = PARTIAL_SUM_BYTES * gemm.groups * gemm.m * gemm.n
+    sum_time = partial_sums / accelerator.achievable_memory_bandwidth
+    best = math.inf
+    for tile in model.tiles:
+        tiles = gemm.groups * -(-gemm.m // tile.m) * -(-gemm.n // tile.n)
+        loop = tile.m * tile.n * element_time
+        whole = -(-tiles // multiprocessors)
+        load = max(1.0, tiles / multiprocessors)
+        waves = load + model.ragged_wave * (whole - load)
+        best = min(best, waves * (loop + model.tile_overhead))
+        if whole > 1:
+            continue
+        for split in model.split_k:
+            waves = -(-tiles * split // multiprocessors)
+            time = waves * (loop / split + model.tile_overhead) + split * sum_time
+            best = min(best, time)
+    if best == math.inf:
+        raise SimulatorError(f"the kernels of {accelerator.name} list no GEMM tile")
+    return best
+
+
+def _shape_factor(precision: Precision, m: int, n: int, k: int, accelerator: Accelerator) -> float:
+    shapes = accelerator.kernels.gemm.shapes
+    if precision not in shapes:
+        return 1.0
+    key = ("shapes", precision)
+    table = remembered(accelerator, key, lambda: LoadedTable(shapes[precision]))
+    return table.factor(m, n, k)
+
+
+def entry(values: Mapping[Key, Entry], key: Key, accelerator: Accelerator, what: str) -> Entry:
+    """Return the value for ``key``, or say which of the part's kernels there are.
+
+    Raises
+    ------
+    SimulatorError
+        If there is none.
+    """
+    if key not in values:
+        known = ", ".join(sorted(values)) or "none"
+        raise SimulatorError(f"{accelerator.name} has no {what} {key}; its kernels have: {known}")
+    return values[key]

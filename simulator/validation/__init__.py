@@ -1,0 +1,1 @@
+"""Predictions beside measurements: how far off, by source, part, size and layout."""

@@ -1,0 +1,306 @@
+"""Rows of measured tables to frames of predictions beside measurements, on all cores.
+
+Rows of runs and steps are simulated one by one, in processes; collectives and operators are priced
+as whole tables.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from importlib import import_module
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Any, Final
+
+from simulator.catalog import Catalog
+from simulator.documents import validate
+from simulator.errors import SimulatorError
+from simulator.hardware.accelerator import Accelerator
+from simulator.hardware.cluster import Cluster
+from simulator.units import GIB, MICRO, MILLI, TERA
+from simulator.validation.statistics import BREAKDOWN, COLUMNS, LAYOUT
+from simulator.validation.tables import family_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    import pandas as pd
+
+Row = dict[str, str]
+
+FEW_ROWS: Final = 24
+"""Rows that are simulated sooner than processes for them start."""
+CHUNK: Final = 8
+"""Rows that a process takes at once: small enough that the last does not keep others waiting."""
+
+UNREADABLE: Final = (KeyError, ValueError, ArithmeticError)
+"""What cells that are no numbers, or that no formula admits, raise in passing."""
+
+MEASURED: Final[Mapping[str, str]] = {
+    "measured_step_time_s": "step_time_s",
+    "measured_tokens_per_s_per_gpu": "tokens_per_s_per_gpu",
+    "measured_memory_gib": "memory_gb",
+}
+"""Measured column of predictions by the column of a table of runs (GiB there, despite its name)."""
+GROUP: Final = ("source", "model", "n_accel", "seq_len", "gbs")
+"""Layouts compete within these."""
+
+
+def predict_runs(
+    table: pd.DataFrame,
+    *,
+    profiles: Sequence[Path] = (),
+    workers: int | None = None,
+    advance: Callable[[int], None] = lambda _: None,
+) -> pd.DataFrame:
+    """Return the predictions of a table of runs, in its order (`statistics.COLUMNS`).
+
+    Parameters
+    ----------
+    table
+        Rows as text (`tables.read_table`).
+    profiles
+        Directories of profiles, searched before the shipped ones.
+    workers
+        Processes; all cores if None.
+    advance
+        Called with the number of rows that were done since the last call.
+    """
+    rows = predict_rows("runs", table, profiles=profiles, workers=workers, advance=advance)
+    return run_frame(table, rows, Catalog(tuple(profiles)))
+
+
+def predict_steps(
+    table: pd.DataFrame,
+    *,
+    profiles: Sequence[Path] = (),
+    workers: int | None = None,
+    advance: Callable[[int], None] = lambda _: None,
+) -> pd.DataFrame:
+    """Return the predictions of a table of single-accelerator steps, in its order.
+
+    Columns: those of the table that name the step; ``status``, ``reason``; predicted
+    ``step_time_s``, ``peak_memory_gib`` (allocated) and phases; the first two measured.
+
+    Parameters
+    ----------
+    table, profiles, workers, advance
+        As `predict_runs`.
+    """
+    import pandas as pd  # noqa: PLC0415 - slow, and --help must not pay for it
+
+    rows = predict_rows("steps", table, profiles=profiles, workers=workers, advance=advance)
+    named = table[[name for name in STEP_NAMES if name in table]]
+    predicted = pd.DataFrame(rows, index=table.index)
+    predicted = predicted.reindex(
+        columns=list(dict.fromkeys([*STEP_COLUMNS, *predicted.columns])),
+    )
+    measured = {
+        "measured_step_time_s": _numbers(table, "step_ms") * MILLI,
+        "measured_peak_memory_gib": _numbers(table, "peak_alloc_gb"),
+    }
+    return pd.concat([named, predicted.assign(**measured)], axis=1)
+
+
+STEP_NAMES: Final = ("model", "n_layers", "hidden", "seq", "mbs", "grad_accum", "recompute")
+STEP_COLUMNS: Final = ("status", "reason", "step_time_s", "peak_memory_gib")
+
+
+def predict_operators(
+    table: pd.DataFrame, accelerator: str, *, profiles: Sequence[Path] = ()
+) -> pd.DataFrame:
+    """Return the predictions of a table of operator timings, in its order.
+
+    Columns: those of the table without its measured time; ``time_us``; ``measured_time_us``;
+    ``family`` (gemm, attention, grouped_gemm, pointwise); ``n_flop``, NaN for pointwise operators.
+
+    Parameters
+    ----------
+    table
+        Rows as text (`tables.read_table`).
+    accelerator
+        Profile of the part that was measured.
+    profiles
+        Directories of profiles, searched before the shipped ones.
+    """
+    document = Catalog(tuple(profiles)).document("accelerator", accelerator)
+    part = validate(Accelerator, document)
+    numbers = _with_numbers(table)
+    predict = import_module("simulator.validation.operators").predict
+    family = family_of(table)
+    measured = numbers["time_us"].astype(float)
+    rates = numbers["tflops"].astype(float) if "tflops" in numbers else measured * float("nan")
+    return numbers.assign(
+        family=family,
+        measured_time_us=measured,
+        time_us=predict(numbers, part),
+        # The table's own FLOPs: it says how it counts causal attention and skewed groups.
+        n_flop=rates * TERA * measured * MICRO,
+    )
+
+
+def predict_collectives(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the predictions of a table of collective timings (`collectives.predict`), in order."""
+    frame: pd.DataFrame = import_module("simulator.validation.collectives").predict(
+        _with_numbers(table)
+    )
+    return frame
+
+
+def predict_rows(
+    kind: str,
+    table: pd.DataFrame,
+    *,
+    profiles: Sequence[Path],
+    workers: int | None,
+    advance: Callable[[int], None],
+) -> list[dict[str, Any]]:
+    """Return what ``simulator.validation.KIND.predict_row`` says of each row, in order.
+
+    Parameters
+    ----------
+    kind
+        ``runs`` or ``steps``.
+    table, profiles, workers, advance
+        As `predict_runs`.
+    """
+    rows = [
+        {str(name): str(cell) for name, cell in row.items()} for row in table.to_dict("records")
+    ]
+    predict = partial(predict_row, kind, tuple(profiles))
+    workers = min(workers or os.cpu_count() or 1, len(rows))
+    if workers == 1 or len(rows) <= FEW_ROWS:
+        return [_counted(predict(row), advance) for row in rows]
+    # Spawned, not forked: the progress bar is a thread, and forks of threads may hang.
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_ignore_interrupts)
+    try:
+        return [_counted(done, advance) for done in pool.map(predict, rows, chunksize=CHUNK)]
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def predict_row(kind: str, profiles: tuple[Path, ...], row: Row) -> dict[str, Any]:
+    """Return the prediction of one row; ``status`` is ``invalid`` if its cells are unreadable."""
+    module = import_module(f"simulator.validation.{kind}")
+    try:
+        predicted: dict[str, Any] = module.predict_row(row, Catalog(profiles))
+    except UNREADABLE as error:
+        reason = f"cells that cannot be read or computed with: {type(error).__name__} {error}"
+        return {"status": "invalid", "reason": reason}
+    return predicted
+
+
+def run_frame(
+    table: pd.DataFrame, rows: Sequence[Mapping[str, Any]], catalog: Catalog
+) -> pd.DataFrame:
+    """Return predictions of runs beside their measurements: `COLUMNS`, `LAYOUT`, `BREAKDOWN`.
+
+    Further columns of the predictions (memory by component) come last; ``capacity_gib`` is the
+    accelerator's memory.
+
+    Parameters
+    ----------
+    table
+        Rows as text.
+    rows
+        What `runs.predict_row` says of each.
+    catalog
+        Where their clusters stand.
+    """
+    import pandas as pd  # noqa: PLC0415 - as above
+
+    predicted = pd.DataFrame(list(rows), index=table.index)
+    given = table.reindex(columns=[*_GIVEN, "oom"], fill_value="").astype(object)
+    given = given.mask(given == "", None)
+    stated = pd.DataFrame(
+        {
+            **{name: given[name] for name in _GIVEN},
+            "n_accel": _numbers(table, "n_accel").astype("Int64"),
+            **{name: _numbers(table, name) for name in _NUMERIC},
+            **{name: _numbers(table, column) for name, column in MEASURED.items()},
+            "measured_oom": given["oom"].map(_truth),
+            "sequence_parallel": given["sequence_parallel"].map(_truth),
+            "group": given[list(GROUP)].fillna("?").agg(" ".join, axis=1),
+            "split": "validation",
+            "assumed": "",
+            "capacity_gib": _capacities(predicted, catalog),
+        }
+    )
+    own = [name for name in predicted if name not in stated or name in {"split", "assumed"}]
+    whole = stated.drop(columns=[name for name in own if name in stated]).join(predicted[own])
+    first = [name for name in (*COLUMNS, "precision", *LAYOUT, *BREAKDOWN) if name != "flags"]
+    order = dict.fromkeys([*first, "flags", "capacity_gib", *whole.columns])
+    frame = whole.reindex(columns=list(order))
+    # A column that is empty throughout would otherwise count as numbers.
+    frame = frame.astype(dict.fromkeys(_TEXTS, object))
+    return frame.assign(
+        **{name: pd.to_numeric(frame[name]) for name in _PREDICTED},
+        split=frame["split"].fillna("validation"),
+    )
+
+
+_GIVEN: Final = (
+    *("run_id", "source", "model", "accelerator", "n_accel", "precision", "flags"),
+    *("recompute", "attention_kernel", "sequence_parallel", "seq_len", "gbs"),
+)
+_TEXTS: Final = ("reason", "assumed", "flags", "stack", "cluster", "split")
+_NUMERIC: Final = ("tp", "pp", "vpp", "cp", "ep", "dp", "mbs", "gbs", "seq_len")
+_PREDICTED: Final = ("step_time_s", "tokens_per_s_per_gpu", "peak_memory_gib", *BREAKDOWN)
+
+
+def _capacities(predicted: pd.DataFrame, catalog: Catalog) -> pd.Series[float]:
+    """Return the memory of the accelerator of each predicted row [GiB]; NaN for the others."""
+    import pandas as pd  # noqa: PLC0415 - as above
+
+    if "cluster" not in predicted:
+        return pd.Series(float("nan"), index=predicted.index)
+    known = {name: _capacity_gib(name, catalog) for name in predicted["cluster"].dropna().unique()}
+    return predicted["cluster"].map(known).astype(float)
+
+
+def _capacity_gib(cluster: str, catalog: Catalog) -> float:
+    try:
+        profile = validate(Cluster, catalog.document("cluster", cluster))
+    except SimulatorError:  # a cluster that the prediction put together has no file
+        return float("nan")
+    return profile.accelerator.memory / GIB
+
+
+def _numbers(table: pd.DataFrame, column: str) -> pd.Series[float]:
+    """Return a column as numbers; NaN where it is empty, absent or no number."""
+    import pandas as pd  # noqa: PLC0415 - as above
+
+    if column not in table:
+        return pd.Series(float("nan"), index=table.index)
+    return pd.to_numeric(table[column], errors="coerce").astype(float)
+
+
+def _with_numbers(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of text with the columns that hold only numbers as such, empty as NaN."""
+    import pandas as pd  # noqa: PLC0415 - as above
+
+    def column(cells: pd.Series[Any]) -> pd.Series[Any]:
+        numbers = pd.to_numeric(cells, errors="coerce")
+        numeric = bool((numbers.notna() | (cells == "")).all() and numbers.notna().any())
+        return numbers if numeric else cells
+
+    return table.apply(column)
+
+
+def _truth(cell: object) -> bool | None:
+    return {"true": True, "false": False, "1": True, "0": False}.get(
+        str(cell).lower().removesuffix(".0")
+    )
+
+
+def _counted(done: dict[str, Any], advance: Callable[[int], None]) -> dict[str, Any]:
+    advance(1)
+    return done
+
+
+def _ignore_interrupts() -> None:
+    """Leave Ctrl-C to the parent, which then stops its processes: no traceback from each."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

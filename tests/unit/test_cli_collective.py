@@ -1,0 +1,84 @@
+"""`simulator collective`: sizes, placement, and figures that agree with the cost model."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from simulator.cli.collective import parsed_sizes, size_text
+from simulator.cli.main import app
+from simulator.errors import SimulatorError
+
+COMMAND = ["collective", "all_reduce", "--cluster", "h100-ndr400"]
+
+
+def run(*options: str) -> str:
+    done = CliRunner().invoke(app, [*COMMAND, *options])
+    if isinstance(done.exception, SimulatorError):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_sizes_are_read_in_both_powers() -> None:
+    assert parsed_sizes("8, 1KiB,1kb,2MiB,1.5GB") == [8, 1024, 1000, 2 * 2**20, 1.5e9]
+    assert [size_text(size) for size in (8, 65536, 1e6, 2**30, 1.5e9)] == [
+        *("8 B", "64 KiB", "1 MB", "1 GiB", "1,500 MB"),
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "1 parsec", "-1MB", "MiB"])
+def test_what_is_no_size_is_refused_with_the_units(text: str) -> None:
+    with pytest.raises(SimulatorError, match="is not a size; write a number with B, KB, MB"):
+        parsed_sizes(text)
+
+
+def test_the_table_shows_bandwidths_beside_the_line_rates() -> None:
+    text = run("--ranks", "32", "--bytes", "1MiB,16GiB")
+    assert "line rate inside a node: 450 GB/s" in text
+    assert "50 GB/s per accelerator, 400 GB/s" in text
+    assert "tree, ramp" in text
+    assert "More than" not in text
+
+
+def test_a_tree_between_two_nodes_is_explained() -> None:
+    assert "a tree between two nodes sends each" in run("--ranks", "16", "--bytes", "16GiB")
+
+
+def test_json_has_units_in_its_keys_and_figures_that_agree() -> None:
+    found = json.loads(run("--ranks", "4", "--ranks-per-node", "1", "--bytes", "1GB", "--json"))
+    line = found["sizes"][0]
+    assert (found["nodes"], found["ranks_per_node"]) == (4, 1)
+    assert line["algbw_gb_per_s"] == pytest.approx(1e6 / line["time_us"] * 1e9 / 1e9, rel=1e-9)
+    assert line["busbw_gb_per_s"] == pytest.approx(1.5 * line["algbw_gb_per_s"])
+    # One interface of 50 GB/s, 0.91 of it reachable.
+    assert line["share_of_network"] == pytest.approx(0.91, abs=0.03)
+
+
+@pytest.mark.parametrize("kind", ["all_to_all", "send_recv"])
+def test_pairwise_traffic_is_measured_by_what_each_rank_sends_over_its_interface(kind: str) -> None:
+    options = ["--cluster", "h100-ndr400", "--ranks", "64", "--bytes", "64GiB", "--json"]
+    done = CliRunner().invoke(app, ["collective", kind, *options])
+    # 0.91 of the line rate is what the fabric's large messages reach.
+    assert json.loads(done.output)["sizes"][0]["share_of_network"] == pytest.approx(0.91, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--ranks", "12"], "12 is not a multiple of 8"),
+        (["--ranks", "8", "--ranks-per-node", "9"], "a node has 8 accelerators, not 9"),
+        (["--ranks", "1000000000"], "more than the 65536 accelerators"),
+    ],
+)
+def test_impossible_groups_are_refused(options: list[str], message: str) -> None:
+    with pytest.raises(SimulatorError, match=message):
+        run(*options)
+
+
+def test_an_unknown_collective_is_refused() -> None:
+    done = CliRunner().invoke(app, ["collective", "all_redcue", *COMMAND[2:], "--ranks", "8"])
+    assert isinstance(done.exception, SimulatorError)
+    assert "all_reduce" in str(done.exception)
