@@ -36,6 +36,15 @@ class Launch(StrEnum):
     GRAPH = "graph"
 
 
+class GradientReduction(StrEnum):
+    """How the data-parallel ranks of a sharded optimizer sum gradients."""
+
+    REDUCE_SCATTER = "reduce_scatter"
+    """Every rank gets the sum of its share."""
+    ALL_REDUCE = "all_reduce"
+    """Every rank gets all sums and uses its share (DeepSpeed's pipeline engine)."""
+
+
 @record
 class Software:
     """A software profile (``hardware_profiles/software/*.yaml``), in SI."""
@@ -55,6 +64,8 @@ class Software:
     pipeline_scatter_gather: Flag
     """Without sequence parallelism each tensor rank sends its share of a stage's output, and the
     receivers gather it inside the node (Narayanan et al. 2021, section 4.1)."""
+    gradient_reduction: GradientReduction
+    """With a sharded optimizer, how gradients are summed."""
     gradient_reduce_overlap: Flag
     """Data-parallel gradient buckets are reduced while the last backward goes on."""
     parameter_gather_overlap: Flag

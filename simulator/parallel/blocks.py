@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from simulator.fields import Count, record
+from simulator.fields import Count, Flag, record
 from simulator.parallel.stages import Chunk, chunks_of, split_layers
 from simulator.workload.layers import embedding, head, transformer_layer
 from simulator.workload.parameters import (
@@ -39,6 +39,9 @@ class Recompute:
     mode: Recomputation = Recomputation.NONE
     every: Count = 1
     """Apply the mode to every n-th layer only."""
+    head: Flag = False
+    """Full recomputation covers the output projection, too (a stack that checkpoints every
+    module, not only the transformer layers)."""
 
     def of_layer(self, layer: int) -> Recomputation:
         """Return what the given layer of the model recomputes."""
@@ -60,7 +63,7 @@ class PlacedBlock:
     def recomputed(self) -> tuple[Step, ...]:
         """Steps that the backward pass repeats first."""
         if self.recomputation is Recomputation.FULL:
-            return self.block.forward
+            return tuple(step for step in self.block.forward if not step.final)
         if self.recomputation is Recomputation.SELECTIVE:
             return self.block.core_attention
         return ()
@@ -69,7 +72,7 @@ class PlacedBlock:
     def kept_bytes(self) -> float:
         """Activations held from forward to backward [B], logits included."""
         if self.recomputation is Recomputation.FULL:
-            return self.block.input_bytes
+            return self.block.input_bytes + sum(s.n_bytes for s in self.block.saved if s.final)
         dropped = self.recomputation is Recomputation.SELECTIVE
         return sum(s.n_bytes for s in self.block.saved if not (dropped and s.core_attention))
 
@@ -130,7 +133,8 @@ def virtual_stages(
             held = head_parameters_per_rank(
                 model, layout.tensor, own_copy=layout.pipeline > 1
             ).total
-            blocks.append(PlacedBlock(head(model, shard, kernels), Recomputation.NONE, held))
+            mode = recompute.mode if recompute.head else Recomputation.NONE
+            blocks.append(PlacedBlock(head(model, shard, kernels), mode, held))
         return VirtualStage(chunk, tuple(blocks))
 
     return tuple(place(chunk) for chunk in chunks_of(split))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from simulator.hardware.collective_costs import collective_time
 from simulator.hardware.operator_costs import operator_time
 from simulator.hardware.software import Launch
-from simulator.operators import Axis, Collective, Communication, Pointwise
+from simulator.operators import Attention, Axis, Collective, Communication, Pointwise
 from simulator.program.patterns import Pattern, Segment
 from simulator.program.tasks import Lane, SpanKind
 
@@ -81,6 +81,13 @@ class Prices:
         return kernels * self._software.kernel_launch
 
 
+def launches(operator: Compute) -> int:
+    """Return the kernels that the host launches for an operator."""
+    if isinstance(operator, Pointwise):
+        return operator.kernels
+    return operator.launches if isinstance(operator, Attention) else 1
+
+
 class _Timeline:
     """The clock of one pattern while its steps are laid out."""
 
@@ -118,7 +125,7 @@ class _Timeline:
             Segment(operator.name, self._kind, Lane.COMPUTE, self._clock, duration)
         )
         self._clock += duration
-        self._kernels += operator.kernels if isinstance(operator, Pointwise) else 1
+        self._kernels += launches(operator)
 
     def _communicate(self, operator: Communication, start: float) -> float:
         lane, kind = LANES[operator.axis]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from simulator.operators import Kernels, Pointwise
+from simulator.operators import Kernels, LossKernel, Pointwise
 from simulator.workload.transformer import Norm, Positions
 
 if TYPE_CHECKING:
@@ -51,6 +51,14 @@ FUSED_LOSS = Traffic(4, 2, 4, 1)
 """Maximum and exponentials from bf16 logits (2+2); the gradient overwrites them (2+2)."""
 UNFUSED_LOSS = Traffic(30, 5, 14, 3)
 """fp32 copy (2+4), maximum (4), shift (4+4), exponential and sum (4+4+4); backward scale, cast."""
+GATHERED_LOSS = Traffic(18, 5, 22, 4)
+"""fp32 copy (2+4), log-softmax (4+4), accuracy's argmax (4); backward: the loss's gradient as zeros
+(4), log-softmax (4+4+4), back to bf16 (4+2)."""
+LOSSES = {
+    LossKernel.FUSED: FUSED_LOSS,
+    LossKernel.VOCABULARY_PARALLEL: UNFUSED_LOSS,
+    LossKernel.GATHERED: GATHERED_LOSS,
+}
 
 
 def _passes(name: str, elements: float, traffic: Traffic) -> tuple[Pointwise, Pointwise]:
@@ -107,8 +115,7 @@ def head_preparation(
 
 def cross_entropy(elements: float, kernels: Kernels) -> tuple[Pointwise, Pointwise]:
     """Return the loss over ``elements`` logits, forward and backward."""
-    traffic = FUSED_LOSS if kernels.fused_cross_entropy else UNFUSED_LOSS
-    return _passes("cross_entropy", elements, traffic)
+    return _passes("cross_entropy", elements, LOSSES[kernels.loss])
 
 
 def gradient_accumulation(parameters: float, gradients: Precision) -> Pointwise:

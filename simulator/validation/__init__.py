@@ -1,0 +1,1 @@
+"""Measured tables beside predictions."""
