@@ -61,6 +61,11 @@ class Software:
     context_overlap: Share
     """Share of context-parallel communication that hides behind attention."""
     pipeline_transfer: PipelineTransfer
+    pass_overhead: Annotated[NonNegative, MICROSECONDS]
+    """With blocking transfers, idle device time at the start of each pass of a stage [s]: the host
+    returns from the transfer and starts to launch again."""
+    recompute_overhead: Annotated[NonNegative, MICROSECONDS]
+    """The same, once more, where a backward pass begins with recomputing layers [s]."""
     pipeline_scatter_gather: Flag
     """Without sequence parallelism each tensor rank sends its share of a stage's output, and the
     receivers gather it inside the node (Narayanan et al. 2021, section 4.1)."""

@@ -80,6 +80,11 @@ class Prices:
             return 0.0
         return kernels * self._software.kernel_launch
 
+    def restart_time(self, *, recomputes: bool) -> float:
+        """Return how long the device idles at the start of a pass after a blocking transfer [s]."""
+        again = self._software.recompute_overhead if recomputes else 0.0
+        return self._software.pass_overhead + again
+
 
 def launches(operator: Compute) -> int:
     """Return the kernels that the host launches for an operator."""
