@@ -88,6 +88,12 @@ class Kernels:
     merged_gate: Flag
     """Gate and up projections are one GEMM; apart, each gradient is summed over the tensor group
     by a collective of its own."""
+    fused_quantisation: Flag
+    """Low precision: norms and activations write their output quantised; apart, every operand of
+    a GEMM takes a pass of its own."""
+    current_scaling: Flag
+    """Low precision: a cast first reads its operand for the largest value (per-tensor current
+    scaling); otherwise the scale is known (delayed) or found within the pass (blocks)."""
     fused_gradient_accumulation: Flag
     """Weight-gradient GEMMs add into the gradient buffer; unfused: one more pass over it."""
     dropout: Flag

@@ -66,6 +66,7 @@ SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
     {
         "aleph_alpha_layouts": Source(
             software="megatron-2023",
+            clusters={"A100-80GB-SXM": "a100-selene"},
             evidence="Hagemann et al. 2023, arXiv 2311.05610, section 3; Aleph-Alpha/scaling",
             defaults={**_MEGATRON, "optimizer_sharding": "ZeRO-1", "vocabulary_multiple": "1"},
             modules_split=True,

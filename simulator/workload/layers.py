@@ -57,6 +57,9 @@ class Branch:
     entries: tuple[Linear, ...]
     """Column-parallel layers that share the branch's input."""
     exit: Linear
+    fused: bool
+    """The kernel before the exit, and in the backward pass the one before the entries, is an
+    activation that can write its output quantised."""
     forward: tuple[Step, ...]
     backward: tuple[Step, ...]
     core: tuple[Step, ...]
@@ -211,6 +214,11 @@ class _Builder:
         heads = self.model.heads // self.shard.tensor
         return width * self.shard.tokens * heads * self.shard.sequence_length
 
+    @property
+    def operand_bytes(self) -> float:
+        """Bytes per element of a linear layer's saved input: one quantised copy, or bf16."""
+        return min(BF16, self.shard.precision.n_bytes)
+
     # ---- branches -------------------------------------------------------------------------
 
     def attention(self) -> Branch:
@@ -228,6 +236,7 @@ class _Builder:
             name="attention",
             entries=(_linear("qkv", shard.tokens, columns, model.hidden, shard.precision),),
             exit=_linear("attention_out", shard.tokens, model.hidden, width, shard.precision),
+            fused=False,
             forward=(*map(Step, prepare), *core),
             backward=(*core_backward, *map(Step, prepare_backward)),
             core=core,
@@ -256,12 +265,13 @@ class _Builder:
                 _linear(name, shard.tokens, wide, model.hidden, shard.precision) for name in names
             ),
             exit=_linear("mlp_down", shard.tokens, model.hidden, width, shard.precision),
+            fused=True,
             forward=(Step(forward),),
             backward=(Step(backward),),
             core=(),
             saved=(
                 Saved("mlp_up", BF16 * shard.tokens * columns),
-                Saved("activation", BF16 * products * shard.tokens * width),
+                Saved("activation", self.operand_bytes * products * shard.tokens * width),
             ),
         )
 
@@ -365,7 +375,7 @@ class _Builder:
         of that code, the one that puts the layouts study's 65B rows without recomputation (arXiv
         2311.05610) on the right side of 80 GB.
         """
-        output = Saved(f"{name}_norm_output", self.stream_bytes)
+        output = Saved(f"{name}_norm_output", self.operand_bytes * self.stream_elements)
         if self.kernels.fused_norm or self.model.norm is not Norm.RMS:
             return Saved(f"{name}_norm_input", self.stream_bytes), output
         return Saved(f"{name}_norm_fp32", 2 * FP32 * self.stream_elements), output
@@ -442,17 +452,37 @@ class _Builder:
 
     def _branch_forward(self, branch: Branch) -> tuple[Step, ...]:
         entries = (Step(entry.forward) for entry in branch.entries)
-        return *entries, *branch.forward, Step(branch.exit.forward)
+        return (
+            *self._cast(branch.entries[0].forward.k, "input", fused=True),
+            *entries,
+            *branch.forward,
+            *self._cast(branch.exit.forward.k, f"{branch.name}_output", fused=branch.fused),
+            Step(branch.exit.forward),
+        )
 
     def _branch_backward(self, branch: Branch) -> tuple[Step, ...]:
         """Return a branch's backward pass without that of its entry."""
         weight = branch.exit.weight_gradient
         return (
+            *self._cast(weight.n, f"{branch.name}_gradient", fused=False),
             Step(branch.exit.input_gradient),
             Step(weight, weight=True),
             *self._accumulation(weight),
             *branch.backward,
+            *self._cast(branch.columns, f"{branch.name}_input_gradient", fused=branch.fused),
         )
+
+    def _cast(self, width: int, what: str, *, fused: bool) -> tuple[Step, ...]:
+        """Return the quantisation of a GEMM operand ``width`` wide; none if the kernel before can.
+
+        Weights are quantised once per step, which is neglected.
+        """
+        if fused and self.kernels.fused_quantisation:
+            return ()
+        passes = pointwise.quantisation(
+            float(self.shard.tokens * width), self.shard.precision, self.kernels, f"cast_{what}"
+        )
+        return tuple(map(Step, passes))
 
     def _accumulation(self, weight: Gemm) -> tuple[Step, ...]:
         if self.kernels.fused_gradient_accumulation:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from simulator.operators import Kernels, LossKernel, Pointwise
+from simulator.precision import Precision
 from simulator.workload.transformer import Norm, Positions
 
 if TYPE_CHECKING:
-    from simulator.precision import Precision
     from simulator.workload.transformer import Transformer
 
 
@@ -121,3 +121,23 @@ def cross_entropy(elements: float, kernels: Kernels) -> tuple[Pointwise, Pointwi
 def gradient_accumulation(parameters: float, gradients: Precision) -> Pointwise:
     """Return the pass that adds bf16 weight gradients into a buffer of ``gradients``."""
     return Pointwise("gradient_accumulation", (2 + 2 * gradients.n_bytes) * parameters)
+
+
+def quantisation(
+    elements: float, precision: Precision, kernels: Kernels, name: str
+) -> tuple[Pointwise, ...]:
+    """Return the passes that turn ``elements`` bf16 values into a GEMM operand of ``precision``.
+
+    Two copies are written, one for each direction in which products run over the operand (fp8
+    needs its transpose; the blocks of MXFP8 follow the direction). None above 16 bits.
+
+    References
+    ----------
+    NVIDIA Transformer Engine documentation, "MXFP8": row- and column-wise copies.
+    """
+    if precision.n_bytes >= Precision.BF16.n_bytes:
+        return ()
+    cast = Pointwise(name, (Precision.BF16.n_bytes + 2 * precision.n_bytes) * elements)
+    if not kernels.current_scaling:
+        return (cast,)
+    return Pointwise(f"{name}_maximum", Precision.BF16.n_bytes * elements), cast
