@@ -96,6 +96,9 @@ class Kernels:
     scaling); otherwise the scale is known (delayed) or found within the pass (blocks)."""
     fused_gradient_accumulation: Flag
     """Weight-gradient GEMMs add into the gradient buffer; unfused: one more pass over it."""
+    deferred_accumulation: Flag
+    """bf16 weight gradients of a whole pass are held and added to the gradient buffer at its end,
+    through an fp32 copy (a plain PyTorch loop); otherwise each layer's as it comes."""
     dropout: Flag
     """Dropout active: masks are saved (one byte per element)."""
 

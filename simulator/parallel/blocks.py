@@ -99,10 +99,18 @@ class VirtualStage:
         """Activations kept per micro-batch [B]."""
         return sum(block.kept_bytes for block in self.blocks)
 
-    @property
-    def transient_bytes(self) -> float:
-        """Most memory that the backward pass of one block needs beside what is kept [B]."""
-        return max((block.transient_bytes for block in self.blocks), default=0.0)
+    def transient_bytes(self, deferred: float = 0.0) -> float:
+        """Return the most memory that the backward pass needs beside what is kept [B].
+
+        The pass goes through the blocks from the last to the first and frees what each has kept.
+        ``deferred`` bytes per parameter stay until its end: gradients that are accumulated then.
+        """
+        level = most = 0.0
+        for block in reversed(self.blocks):
+            gradients = deferred * block.parameters
+            most = max(most, level + max(block.transient_bytes, gradients))
+            level += gradients - block.kept_bytes
+        return most
 
 
 def virtual_stages(

@@ -51,6 +51,10 @@ BREAKDOWN: Final = (
 )
 TUNED: Final[Mapping[str, tuple[str, ...]]] = {"mbs": ("1", "2", "4", "8")}
 """What is tried for a column that the authors tuned but did not print."""
+ALTERED: Final = "model_altered"
+"""Flag of MegaScale's rows: attention and MLP in parallel, a sliding window."""
+WINDOW: Final = 1024
+"""MegaScale's window [positions]; the paper does not print it, its FLOPs imply half the sequence."""
 REFUSED_FLAGS: Final[Mapping[str, str]] = {
     "finetune": "fine-tuning of some of the weights",
     "arch_hybrid": "a hybrid architecture that the table does not give",
@@ -132,6 +136,8 @@ class Case:
     """What was taken for empty cells, ``column=value`` joined by semicolons."""
     flushes: int = 1
     """Times that the pipeline is drained per step."""
+    allocated_memory: bool = False
+    """The peak counts what the allocator holds, without context, libraries and fragmentation."""
     share: float = 1.0
     """Sequences of the row's batch over those simulated: below 1 for a ragged last micro-batch."""
 
@@ -194,7 +200,15 @@ def case_of(row: Row, source: Source, catalog: Catalog) -> Case:
         raise InvalidError("; ".join(f"{where}: {what}" for where, what in broken))
     flushes = _flushes(cells, scenario)
     assumed = "; ".join(f"{column}={value}" for column, value in sorted(cells.assumed.items()))
-    return Case(scenario, source.software, cluster_name, assumed, flushes, share)
+    return Case(
+        scenario=scenario,
+        stack=_stack(row, source),
+        cluster=cluster_name,
+        assumed=assumed,
+        flushes=flushes,
+        allocated_memory=source.allocated_memory,
+        share=share,
+    )
 
 
 def _flushes(cells: Cells, scenario: Scenario) -> int:
@@ -215,6 +229,8 @@ def _flushes(cells: Cells, scenario: Scenario) -> int:
 
 def _refuse(row: Row) -> None:
     """Raise for rows that describe something else than a dense pre-training step."""
+    if "ablation" in row.get("flags", "") and ALTERED in row.get("flags", ""):
+        raise UnsupportedError("a stack between two others, with some of MegaScale's changes")
     for flag in row.get("flags", "").replace(",", " ").split():
         if flag in REFUSED_FLAGS:
             raise UnsupportedError(REFUSED_FLAGS[flag])
@@ -251,6 +267,7 @@ def _model(cells: Cells) -> Transformer:
     if multiple == 1:
         # An unpadded vocabulary is cut by whole division: the remainder has no rows.
         vocabulary -= vocabulary % cells.count("tp")
+    altered = ALTERED in cells.row.get("flags", "")
     positions = Positions(cells.text("positions") or ("rotary" if gated else "learned"))
     head_dim = cells.text("head_dim")
     return Transformer(
@@ -271,6 +288,8 @@ def _model(cells: Cells) -> Transformer:
         linear_bias=not gated,
         qkv_bias=not gated,
         embedding_norm=cells.flag("embedding_norm"),
+        parallel_block=altered,
+        window=WINDOW if altered else 0,
     )
 
 
@@ -352,8 +371,12 @@ ATTENTION: Final[Mapping[str, AttentionKernel]] = {
 """Kernel by the start of the ``attention_kernel`` cell; others leave the stack its own."""
 
 
+def _stack(row: Row, source: Source) -> str:
+    return source.altered if source.altered and ALTERED in row.get("flags", "") else source.software
+
+
 def _software(cells: Cells, catalog: Catalog) -> Software:
-    software = _profile(Software, "software", cells.source.software, catalog)
+    software = _profile(Software, "software", _stack(cells.row, cells.source), catalog)
     text = cells.text("attention_kernel")
     named = [kernel for start, kernel in ATTENTION.items() if text.startswith(start)]
     if not named:
@@ -370,7 +393,7 @@ def _software(cells: Cells, catalog: Catalog) -> Software:
 def predict_row(row: Row, catalog: Catalog) -> dict[str, object]:
     """Return the prediction of one row as the columns of ``predictions.csv``."""
     source = source_of(row["source"])
-    stated = {"run_id": row["run_id"], "stack": source.software}
+    stated = {"run_id": row["run_id"], "stack": _stack(row, source)}
     try:
         best = min((_predicted(case) for case in cases_of(row, catalog)), key=_step_time)
     except UnsupportedError as error:
@@ -390,6 +413,7 @@ def _predicted(case: Case) -> dict[str, object]:
     summary = simulate(case.scenario).summary
     memory = summary["memory_gib"]
     worst = max(memory["stages"], key=lambda stage: stage["total"])
+    outside = worst["framework"] + worst["fragmentation"] if case.allocated_memory else 0.0
     drains = (case.flushes - 1) * _drain_time(case.scenario) if case.flushes > 1 else 0.0
     seconds = (summary["step_time_s"] + drains) * case.share
     summary["breakdown_s"]["bubble"] += drains
@@ -397,7 +421,7 @@ def _predicted(case: Case) -> dict[str, object]:
     return {
         "step_time_s": seconds,
         "tokens_per_s_per_gpu": tokens / seconds / case.scenario.accelerators,
-        "peak_memory_gib": memory["peak"],
+        "peak_memory_gib": worst["total"] - outside,
         "fits": summary["fits"],
         "cluster": case.cluster,
         "assumed": case.assumed,

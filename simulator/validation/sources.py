@@ -27,6 +27,10 @@ class Source:
     """Cluster profile by accelerator, where it differs from `CLUSTERS`."""
     defaults: Mapping[str, str] = field(default_factory=dict)
     """Value of an empty cell, by column."""
+    altered: str = ""
+    """Software profile of rows flagged ``model_altered(PTB,SWA)``: another stack and model."""
+    allocated_memory: bool = False
+    """The source's memory is what PyTorch's allocator held, not what the device reports."""
     modules_split: bool = False
     """Pipeline stages share out all modules evenly, embedding, norm and head among them."""
     head_recomputed: bool = False
@@ -129,6 +133,7 @@ SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
         "megascale": Source(
             software="megascale-megatron-2023",
             evidence="Jiang et al. 2024, arXiv 2402.15627, sections 3 and 6",
+            altered="megascale-2024",
             clusters={"A100-80GB-SXM": "a100-megascale"},
             defaults={
                 **_MEGATRON,
@@ -194,6 +199,7 @@ SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
         "simumax_b200": Source(
             software="megatron-core-2025",
             evidence="MooreThreads/SimuMax, docs/b200: Megatron-LM, Transformer Engine 2.11",
+            allocated_memory=True,
             defaults={**_MEGATRON, "sequence_parallel": "False"},
         ),
         "llm_foundry": Source(
@@ -204,6 +210,7 @@ SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
         "torchtitan": Source(
             software="torchtitan-2025",
             evidence="pytorch/torchtitan, benchmarks/: FSDP2",
+            allocated_memory=True,
             defaults=_MEGATRON,
         ),
         "aws_torchtitan": Source(

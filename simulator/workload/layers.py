@@ -100,21 +100,29 @@ def embedding(model: Transformer, shard: Shard, kernels: Kernels) -> Block:
     """Return the token embedding of the first stage.
 
     The vocabulary is split over the tensor group; partial rows are summed by one collective.
-    Ids are neglected as activations, learned positions as traffic.
+    The gradient is dense: zeroed, scattered into, and added to the gradient buffer by a pass of its
+    own in every stack. Ids are neglected as activations, learned positions as traffic.
     """
     builder = _Builder(model, shard, kernels)
     elements = float(shard.tokens * model.hidden)
+    rows = padded_vocabulary(model, shard.tensor) // shard.tensor
+    table = float(rows * model.hidden)
     lookup = Pointwise("embedding", 2 * BF16 * elements, kernels=3)
-    scatter = Pointwise("embedding_gradient", 3 * BF16 * elements)
+    scatter = Pointwise("embedding_gradient", BF16 * (3 * elements + table), kernels=2)
+    accumulation = pointwise.gradient_accumulation(table, shard.gradient_precision, kernels)
     mask = (Saved("embedding_dropout", DROPOUT_MASK * shard.norm_tokens * model.hidden),)
     return Block(
         name="embedding",
         forward=(Step(lookup), *builder.leave(None)),
-        backward=(*builder.leave_backward(None), Step(scatter, weight=True)),
+        backward=(
+            *builder.leave_backward(None),
+            Step(scatter, weight=True),
+            Step(accumulation, weight=True),
+        ),
         core_attention=(),
         saved=mask if kernels.dropout else (),
         input_bytes=0.0,
-        working_bytes=BF16 * elements,
+        working_bytes=BF16 * (elements + table),
     )
 
 
@@ -155,13 +163,13 @@ def head(model: Transformer, shard: Shard, kernels: Kernels) -> Block:
 
 
 LOSS_BYTES = {
-    LossKernel.FUSED: (BF16, BF16),
+    LossKernel.FUSED: (BF16, 0.0),
     LossKernel.VOCABULARY_PARALLEL: (BF16 + FP32, FP32 + BF16),
     LossKernel.GATHERED: (BF16 + 2 * FP32, 2 * FP32),
 }
 """Bytes per logit kept from forward to backward, and passing at the widest moment.
 
-Fused: the logits, their gradient in place; a bf16 copy for the weight gradient's operand.
+Fused: the bf16 logits, their gradient in place.
 Vocabulary-parallel: the bf16 logits and the fp32 softmax (in place of their fp32 copy); in passing,
 the shifted copy and the bf16 gradient. Gathered: bf16 logits, their fp32 copy (which the accuracy
 reads again) and the fp32 log-probabilities; in passing, the fp32 gradients of both.
@@ -488,7 +496,7 @@ class _Builder:
         if self.kernels.fused_gradient_accumulation:
             return ()
         add = pointwise.gradient_accumulation(
-            float(weight.n * weight.k), self.shard.gradient_precision
+            float(weight.n * weight.k), self.shard.gradient_precision, self.kernels
         )
         return (Step(add, weight=True),)
 

@@ -118,9 +118,16 @@ def cross_entropy(elements: float, kernels: Kernels) -> tuple[Pointwise, Pointwi
     return _passes("cross_entropy", elements, LOSSES[kernels.loss])
 
 
-def gradient_accumulation(parameters: float, gradients: Precision) -> Pointwise:
-    """Return the pass that adds bf16 weight gradients into a buffer of ``gradients``."""
-    return Pointwise("gradient_accumulation", (2 + 2 * gradients.n_bytes) * parameters)
+def gradient_accumulation(
+    parameters: float, gradients: Precision, kernels: Kernels
+) -> Pointwise:
+    """Return the pass that adds bf16 weight gradients into a buffer of ``gradients``.
+
+    Deferred to the end of the backward pass it goes through an fp32 copy (written and read).
+    """
+    copy = 2 * Precision.FP32.n_bytes if kernels.deferred_accumulation else 0.0
+    traffic = Precision.BF16.n_bytes + 2 * gradients.n_bytes + copy
+    return Pointwise("gradient_accumulation", traffic * parameters)
 
 
 def quantisation(
