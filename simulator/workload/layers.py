@@ -5,7 +5,7 @@ them with sequence parallelism. Messages follow Megatron: an all-reduce after ea
 GEMM, or with sequence parallelism an all-gather before each column-parallel GEMM and a
 reduce-scatter after each row-parallel one (Korthikanti et al. 2022, section 4.2). The saved
 activations without recomputation reproduce their ``s b h (10 + 24/t + 5 a s / (h t))``, and with
-sequence parallelism ``s b h / t (34 + 5 a s / h)``, for a GPT layer with unfused attention and
+sequence parallelism ``s b h / t (34 + 5 a s / h)``, for a GPT layer with stored scores and
 dropout.
 """
 

@@ -29,6 +29,7 @@ FLOORS = (
     ("metrics",),
     ("report",),
     ("api",),
+    ("calibration", "validation"),
     ("cli",),
 )
 """Rooms from the ground up. Rooms of one floor do not know each other."""
