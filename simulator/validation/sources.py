@@ -39,8 +39,9 @@ class Source:
     """Pipeline flushes per step where they are not one, by the start of ``MODEL on N, KERNEL``."""
     tuned: tuple[str, ...] = ()
     """Columns that the source leaves out and whose best value is taken (the authors tuned them)."""
-    split: str = "validation"
-    """``calibration`` where rows of the source fitted a profile that predicts them."""
+    calibration: tuple[str, ...] = ()
+    """Patterns of ``MODEL on N ACCELERATOR, PRECISION``: rows that fitted a profile which predicts
+    them, and so validate nothing."""
 
 
 CLUSTERS: Final[Mapping[str, str]] = MappingProxyType(
@@ -73,6 +74,7 @@ SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
             clusters={"A100-80GB-SXM": "a100-selene"},
             evidence="Hagemann et al. 2023, arXiv 2311.05610, section 3; Aleph-Alpha/scaling",
             defaults={**_MEGATRON, "optimizer_sharding": "ZeRO-1", "vocabulary_multiple": "1"},
+            calibration=("llama-65B*",),
             modules_split=True,
             head_recomputed=True,
             flushes={"llama-13B-128kvocab on 64, flash_attention2": 8},
@@ -81,6 +83,7 @@ SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
             software="megatron-deepspeed-fp16-2023",
             evidence="Bang et al. 2024, arXiv 2312.12391; VIA-Research/vTrain, src/config.py, src/model",
             clusters={"A100-80GB-SXM": "a100-vtrain"},
+            calibration=("gpt-L*-h1024 on *",),
             defaults={
                 **_MEGATRON,
                 **_GPT,
@@ -134,6 +137,7 @@ SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
             software="megascale-megatron-2023",
             evidence="Jiang et al. 2024, arXiv 2402.15627, sections 3 and 6",
             altered="megascale-2024",
+            calibration=("* on 256 *", "* on 512 *", "* on 768 *", "* on 1024 *"),
             clusters={"A100-80GB-SXM": "a100-megascale"},
             defaults={
                 **_MEGATRON,

@@ -23,7 +23,6 @@ from simulator.program.tasks import SpanKind
 from simulator.scenario.checks import findings
 from simulator.scenario.scenario import Scenario
 from simulator.schedule.pipelines import ScheduleName
-from simulator.units import GIB
 from simulator.workload.transformer import Norm, Positions, Transformer
 
 if TYPE_CHECKING:

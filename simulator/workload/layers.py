@@ -261,16 +261,16 @@ class _Builder:
         model, shard = self.model, self.shard
         width = model.ffn_hidden // shard.tensor
         columns = 2 * width if model.gated_mlp else width
-        names, wide = ("mlp_up",), columns
-        if model.gated_mlp and not self.kernels.merged_gate:
-            names, wide = ("mlp_gate", "mlp_up"), width
+        apart = model.gated_mlp and not self.kernels.merged_gate
+        names = ["mlp_gate", "mlp_up"] if apart else ["mlp_up"]
         forward, backward = pointwise.activation(model, float(shard.tokens * width), self.kernels)
         # An eager gated activation keeps its own output for the product's gradient, too.
         products = 2 if model.gated_mlp and not self.kernels.fused_activation else 1
         return Branch(
             name="mlp",
             entries=tuple(
-                _linear(name, shard.tokens, wide, model.hidden, shard.precision) for name in names
+                _linear(name, shard.tokens, columns // len(names), model.hidden, shard.precision)
+                for name in names
             ),
             exit=_linear("mlp_down", shard.tokens, model.hidden, width, shard.precision),
             fused=True,

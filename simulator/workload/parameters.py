@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from math import prod
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from simulator.errors import LayoutError
 from simulator.workload.transformer import Norm, Positions
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from simulator.workload.transformer import Transformer
+
 
 class Cut(StrEnum):
     """What tensor parallelism does with a weight."""

@@ -118,9 +118,7 @@ def cross_entropy(elements: float, kernels: Kernels) -> tuple[Pointwise, Pointwi
     return _passes("cross_entropy", elements, LOSSES[kernels.loss])
 
 
-def gradient_accumulation(
-    parameters: float, gradients: Precision, kernels: Kernels
-) -> Pointwise:
+def gradient_accumulation(parameters: float, gradients: Precision, kernels: Kernels) -> Pointwise:
     """Return the pass that adds bf16 weight gradients into a buffer of ``gradients``.
 
     Deferred to the end of the backward pass it goes through an fp32 copy (written and read).

@@ -312,9 +312,7 @@ def test_a_layer_is_its_blocks(drawn: tuple[Transformer, int]) -> None:
 
 @given(st.integers(1, 10**6), st.sampled_from([1, 2, 4, 8, 16, 64]), st.sampled_from([1, 8, 128]))
 def test_padding_is_the_least_multiple(vocabulary: int, tensor: int, multiple: int) -> None:
-    model = replace(
-        PRESETS["gpt3-175b"], vocabulary=vocabulary, vocabulary_multiple=multiple
-    )
+    model = replace(PRESETS["gpt3-175b"], vocabulary=vocabulary, vocabulary_multiple=multiple)
     padded = padded_vocabulary(model, tensor)
     assert padded % (multiple * tensor) == 0
     assert 0 <= padded - vocabulary < multiple * tensor
