@@ -38,7 +38,7 @@ TUNED: Final[Mapping[str, tuple[str, ...]]] = {"mbs": ("1", "2", "4", "8")}
 ALTERED: Final = "model_altered"
 """Flag of MegaScale's rows: attention and MLP in parallel, a sliding window."""
 WINDOW: Final = 1024
-"""MegaScale's window [positions]; the paper does not print it, its FLOPs imply half the sequence."""
+"""MegaScale's window [positions]; not printed, its FLOPs imply half the sequence."""
 REFUSED_FLAGS: Final[Mapping[str, str]] = {
     "finetune": "fine-tuning of some of the weights",
     "arch_hybrid": "a hybrid architecture that the table does not give",

@@ -33,7 +33,7 @@ BREAKDOWN: Final = (
 
 
 def split_of(row: Row) -> str:
-    """Return ``calibration`` for a row that fitted a profile which predicts it, else ``validation``.
+    """Return ``calibration`` for a row that fitted a profile predicting it, else ``validation``.
 
     Rows of a layout that was measured again in another release count with the layout.
     """

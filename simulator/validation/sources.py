@@ -81,7 +81,7 @@ SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
         ),
         "vtrain": Source(
             software="megatron-deepspeed-fp16-2023",
-            evidence="Bang et al. 2024, arXiv 2312.12391; VIA-Research/vTrain, src/config.py, src/model",
+            evidence="Bang et al. 2024, arXiv 2312.12391; VIA-Research/vTrain, src/",
             clusters={"A100-80GB-SXM": "a100-vtrain"},
             calibration=("gpt-L*-h1024 on *",),
             defaults={
@@ -162,7 +162,7 @@ SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
         ),
         "megatron_bridge": Source(
             software="megatron-bridge-2025",
-            evidence="NVIDIA-NeMo/Megatron-Bridge, docs/performance-summary.md, scripts/performance",
+            evidence="NVIDIA-NeMo/Megatron-Bridge, docs/performance-summary.md and recipes",
             defaults={**_MEGATRON, "sequence_parallel": "True", "optimizer_sharding": "ZeRO-1"},
         ),
         "dgxc_benchmarking": Source(

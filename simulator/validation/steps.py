@@ -1,7 +1,7 @@
 """Whole training steps on one accelerator: predictions beside a table of measured ones.
 
-The table is what ``benchmarks/measure_steps.py`` writes: a model, a batch, and the times of forward,
-backward, accumulation and optimizer with the peak of allocated memory.
+The table is what ``benchmarks/measure_steps.py`` writes: a model, a batch, and the times of
+forward, backward, accumulation and optimizer with the peak of allocated memory.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import dataclasses
 from typing import TYPE_CHECKING, Final
 
 from simulator.api import simulate
-from simulator.catalog import Catalog
 from simulator.documents import validate
 from simulator.errors import SimulatorError
 from simulator.hardware.cluster import Cluster
@@ -27,6 +26,7 @@ from simulator.workload.transformer import Norm, Positions, Transformer
 
 if TYPE_CHECKING:
     from simulator.api import Result
+    from simulator.catalog import Catalog
 
 Row = dict[str, str]
 
