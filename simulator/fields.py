@@ -22,7 +22,7 @@ from typing import (
     get_type_hints,
 )
 
-from pydantic import Field, Strict
+from pydantic import BeforeValidator, Field, Strict
 from pydantic_core import core_schema
 
 from simulator import units
@@ -77,10 +77,39 @@ Count = Annotated[int, Strict(), Field(ge=1, le=LARGEST_COUNT)]
 CountOrZero = Annotated[int, Strict(), Field(ge=0, le=LARGEST_COUNT)]
 Positive = Annotated[float, Strict(), Field(gt=0, le=1e18, allow_inf_nan=False)]
 NonNegative = Annotated[float, Strict(), Field(ge=0, le=1e18, allow_inf_nan=False)]
+Signed = Annotated[float, Strict(), Field(ge=-1e18, le=1e18, allow_inf_nan=False)]
+AtLeastOne = Annotated[float, Strict(), Field(ge=1, le=1e18, allow_inf_nan=False)]
 Share = Annotated[float, Strict(), Field(ge=0, le=1, allow_inf_nan=False)]
 Efficiency = Annotated[float, Strict(), Field(gt=0, le=1, allow_inf_nan=False)]
 Flag = Annotated[bool, Strict()]
 Text = Annotated[str, Strict(), Field(min_length=1, max_length=500)]
+
+
+def _numbers(value: Any) -> Any:  # noqa: ANN401 - text, or what the type itself accepts
+    """Return the numbers in a text; a table in a block of text reads and loads faster than YAML."""
+    if not isinstance(value, str):
+        return value
+    words = value.split()
+    try:
+        return tuple(float(word) for word in words)
+    except ValueError:
+        wrong = next(word for word in words if not _is_number(word))
+        message = f"must be numbers with blanks between them, got {wrong[:40]!r} among them"
+        raise ValueError(message) from None
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+Numbers = Annotated[
+    tuple[Annotated[float, Field(allow_inf_nan=False)], ...], BeforeValidator(_numbers)
+]
+"""A table of numbers, written as text with blanks and line breaks between them."""
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)

@@ -1,7 +1,7 @@
 """Seconds of a collective or a transfer, from where its ranks sit and how many bytes they move.
 
-    GroupSpan ── one node ──> scale-up two-line time
-              └─ more nodes ─> network two-line time, bounded by the wire and by the node's inside
+    GroupSpan ── one node ──> scale-up time
+              └─ more nodes ─> network time, bounded by the wire and by the node's inside
 
 Sizes follow nccl-tests (`simulator.operators.Communication`). Every time is that of the group
 alone, apart from ``span.contention``; ranks are taken to arrive together.
@@ -14,9 +14,11 @@ hops, algorithms. Austin et al., How to Scale Your Model, "Sharding": collective
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect_right
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from itertools import pairwise
-from math import ceil, log, log2
+from math import ceil, exp, log, log2
 from typing import TYPE_CHECKING, Final
 
 from simulator.errors import SimulatorError
@@ -27,8 +29,7 @@ from simulator.operators import Collective
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from simulator.hardware.cluster import Cluster
-    from simulator.hardware.collectives import GroupSpan
+    from simulator.hardware.collectives import GroupSpan, Interconnect
 
 MEASURED_RANKS: Final = 8
 """Latencies inside a node were fitted on groups up to this size."""
@@ -37,8 +38,53 @@ WRAPPED_EXTENT: Final = 4
 """Fewest chips along a torus axis that are closed to a ring (the edge of a TPU v5p cube)."""
 
 
-def collective_time(kind: Collective, n_bytes: float, span: GroupSpan, cluster: Cluster) -> float:
+class Regime(StrEnum):
+    """Which part of a cost model a message falls into."""
+
+    LATENCY = "latency"
+    """The latency-bound line: LL, LL128."""
+    BANDWIDTH = "bandwidth"
+    """The bandwidth-bound line: Simple, NVLS."""
+    RAMP = "ramp"
+    """Between both, where protocols and algorithms change with the size."""
+    MEASURED = "measured"
+    """Interpolated in a measured curve of the site."""
+    TRANSFER = "transfer"
+    """Latency and bytes over bandwidth of one pair."""
+    NOTHING = "nothing"
+    """A group of one."""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectiveCost:
+    """Time of a collective and why."""
+
+    time: float
+    """Seconds."""
+    moving: float
+    """Seconds that the bytes alone take at the bus bandwidth."""
+    regime: Regime
+    algorithm: str
+    """How it crosses the network, or how the node that it stays in is wired."""
+
+
+_NOTHING: Final = CollectiveCost(0.0, 0.0, Regime.NOTHING, "none")
+
+
+def collective_time(
+    kind: Collective, n_bytes: float, span: GroupSpan, cluster: Interconnect
+) -> float:
     """Return the time [s] of one collective of ``n_bytes`` over the group at ``span``.
+
+    As `collective_cost`, which says why.
+    """
+    return collective_cost(kind, n_bytes, span, cluster).time
+
+
+def collective_cost(
+    kind: Collective, n_bytes: float, span: GroupSpan, cluster: Interconnect
+) -> CollectiveCost:
+    """Return the cost of one collective of ``n_bytes`` over the group at ``span``.
 
     A group that leaves its node is never faster than the same group inside one, and a group of
     one rank costs nothing.
@@ -66,18 +112,19 @@ def collective_time(kind: Collective, n_bytes: float, span: GroupSpan, cluster: 
     and other jobs. Uneven groups are priced as if each node held the fewest members.
     """
     if span.ranks <= 1:
-        return 0.0
+        return _NOTHING
     if kind is Collective.SEND_RECV:
-        return send_recv_time(n_bytes, span, cluster)
+        return _send_recv_cost(n_bytes, span, cluster)
     if span.nodes == 1:
-        return _scale_up_time(kind, n_bytes, span.ranks, cluster.node)
-    across = _network_time(kind, n_bytes, span, cluster)
-    if span.ranks > cluster.node.accelerators:
+        return _scale_up_cost(kind, n_bytes, span.ranks, cluster.node)
+    across = _network_cost(kind, n_bytes, span, cluster)
+    if span.ranks > cluster.node.accelerators or across.regime is Regime.MEASURED:
         return across
-    return max(across, _scale_up_time(kind, n_bytes, span.ranks, cluster.node))
+    inside = _scale_up_cost(kind, n_bytes, span.ranks, cluster.node)
+    return replace(across, time=max(across.time, inside.time))
 
 
-def send_recv_time(n_bytes: float, span: GroupSpan, cluster: Cluster) -> float:
+def send_recv_time(n_bytes: float, span: GroupSpan, cluster: Interconnect) -> float:
     """Return the time [s] for one rank to send ``n_bytes`` to another of the group at ``span``.
 
     Between nodes the sender has one accelerator's share of its node's interfaces, even where a
@@ -85,11 +132,17 @@ def send_recv_time(n_bytes: float, span: GroupSpan, cluster: Cluster) -> float:
     """
     if span.ranks <= 1:
         return 0.0
-    inside = cluster.node.pair_latency + n_bytes / cluster.node.pair_bandwidth
+    return _send_recv_cost(n_bytes, span, cluster).time
+
+
+def _send_recv_cost(n_bytes: float, span: GroupSpan, cluster: Interconnect) -> CollectiveCost:
+    moving = n_bytes / cluster.node.pair_bandwidth
+    inside = cluster.node.pair_latency + moving
     if span.nodes == 1:
-        return inside
-    across = cluster.fabric.pair_latency + span.latency + n_bytes / _wire_bandwidth(span, cluster)
-    return max(across, inside)
+        return CollectiveCost(inside, moving, Regime.TRANSFER, cluster.node.scale_up)
+    moving = n_bytes / _wire_bandwidth(span, cluster)
+    across = cluster.fabric.pair_latency + span.latency + moving
+    return CollectiveCost(max(across, inside), moving, Regime.TRANSFER, "pair")
 
 
 def bus_factor(kind: Collective, ranks: int) -> float:
@@ -105,7 +158,9 @@ def bus_factor(kind: Collective, ranks: int) -> float:
     return passes * (ranks - 1) / ranks
 
 
-def bus_bandwidth(kind: Collective, n_bytes: float, span: GroupSpan, cluster: Cluster) -> float:
+def bus_bandwidth(
+    kind: Collective, n_bytes: float, span: GroupSpan, cluster: Interconnect
+) -> float:
     """Return the bus bandwidth [B/s] that nccl-tests would print for this collective.
 
     In-switch reduction and a tree between two nodes can take it above the line rate.
@@ -123,11 +178,15 @@ def bus_bandwidth(kind: Collective, n_bytes: float, span: GroupSpan, cluster: Cl
 # Inside a node
 
 
-def _scale_up_time(kind: Collective, n_bytes: float, ranks: int, node: Node) -> float:
+def _scale_up_cost(kind: Collective, n_bytes: float, ranks: int, node: Node) -> CollectiveCost:
     line = node.collectives.line(kind, node.name)
-    latency = _Latency(line, _scale_up_hops(kind, ranks, node))
-    volume = bus_factor(kind, ranks) * n_bytes
-    return latency.time(volume / _scale_up_bandwidth(kind, ranks, node))
+    moving = bus_factor(kind, ranks) * n_bytes / _scale_up_bandwidth(kind, ranks, node)
+    known = _measured(line, ranks, n_bytes)
+    if known is not None:
+        return CollectiveCost(known, moving, Regime.MEASURED, node.scale_up)
+    shape = _Shape(line, node.name, _scale_up_hops(kind, ranks, node), node.collectives.launch)
+    time, regime = shape.time(n_bytes, moving)
+    return CollectiveCost(time, moving, regime, node.scale_up)
 
 
 def _scale_up_hops(kind: Collective, ranks: int, node: Node) -> float:
@@ -194,20 +253,30 @@ def _torus_bandwidth(kind: Collective, ranks: int, node: Node) -> float:
 # Between nodes
 
 
-def _network_time(kind: Collective, n_bytes: float, span: GroupSpan, cluster: Cluster) -> float:
+def _network_cost(
+    kind: Collective, n_bytes: float, span: GroupSpan, cluster: Interconnect
+) -> CollectiveCost:
     line = cluster.fabric.collectives.line(kind, cluster.fabric.name)
     algorithm = _algorithm(kind, line, cluster)
     moving = max(
         _wire_volume(kind, n_bytes, span, algorithm) / _wire_bandwidth(span, cluster),
         _inside_time(kind, n_bytes, span, cluster.node, algorithm),
     )
-    inside = cluster.node.collectives.line(kind, cluster.node.name)
-    latency = _Latency(line, *_network_hops(kind, span, cluster.node, algorithm), inside)
+    whole = span.ranks_per_node == cluster.node.accelerators and span.contention == 1
+    known = _measured(line, span.nodes, n_bytes) if whole else None
+    if known is not None:
+        return CollectiveCost(known, moving, Regime.MEASURED, algorithm)
+    hops, inner_hops = _network_hops(kind, span, cluster.node, algorithm)
+    inner = cluster.node.collectives.line(kind, cluster.node.name)
+    shape = _Shape(
+        line, cluster.fabric.name, hops, cluster.fabric.collectives.launch, inner_hops, inner
+    )
+    time, regime = shape.time(n_bytes, moving)
     traversals = 2 if kind is Collective.ALL_REDUCE else 1
-    return latency.time(moving) + traversals * span.latency
+    return CollectiveCost(time + traversals * span.latency, moving, regime, algorithm)
 
 
-def _algorithm(kind: Collective, line: TwoLine, cluster: Cluster) -> Algorithm:
+def _algorithm(kind: Collective, line: TwoLine, cluster: Interconnect) -> Algorithm:
     where = f"{cluster.fabric.name}: {kind}"
     _refuse(line.bus_bandwidth, f"{where}: bus_bandwidth", "interfaces and tiers bound it")
     possible = _ALGORITHMS.get(kind, _GATHERING)
@@ -237,7 +306,7 @@ def _network_hops(
     return log2(span.nodes), 0
 
 
-def _wire_bandwidth(span: GroupSpan, cluster: Cluster) -> float:
+def _wire_bandwidth(span: GroupSpan, cluster: Interconnect) -> float:
     """Return the network bandwidth [B/s] of one rank of the group, one direction."""
     return cluster.nic_bandwidth * cluster.fabric.efficiency / span.contention
 
@@ -279,22 +348,57 @@ def _inside_time(
 
 
 @dataclass(frozen=True, slots=True)
-class _Latency:
-    """A two-line model at a number of hops; hops of another scope bring their own constants."""
+class _Shape:
+    """A latency model at a number of hops; hops of another scope bring their own constants."""
 
     line: TwoLine
+    owner: str
     hops: float
+    launch: float = 0.0
     inner_hops: float = 0.0
     inner: TwoLine | None = None
 
-    def time(self, moving: float) -> float:
-        """Return the time [s] of bytes that take ``moving`` seconds at the bus bandwidth."""
-        start = self.line.a0 + self.line.a1 * self.hops
+    def time(self, n_bytes: float, moving: float) -> tuple[float, Regime]:
+        """Return the time [s] of bytes that take ``moving`` seconds, and the regime.
+
+        A negative launch setting takes latency away, never the time of the bytes.
+        """
+        start = self.launch + self.line.a0 + self.line.a1 * self.hops
         steady = self.line.b0 + self.line.b1 * self.hops
         if self.inner:
             start += self.inner.a1 * self.inner_hops
             steady += self.inner.b1 * self.inner_hops
-        return start + min((1 + self.line.low) * moving, steady + moving)
+        more, regime = self._beyond(n_bytes, moving, steady)
+        return max(start, 0.0) + more, regime
+
+    def _beyond(self, n_bytes: float, moving: float, steady: float) -> tuple[float, Regime]:
+        """Return the time [s] after the start, and the regime."""
+        low, half, sharpness = self.line.low, self.line.half, self.line.sharpness
+        if low is not None and half is None and sharpness is None:
+            latency_bound, bandwidth_bound = (1 + low) * moving, steady + moving
+            if latency_bound <= bandwidth_bound:
+                return latency_bound, Regime.LATENCY
+            return bandwidth_bound, Regime.BANDWIDTH
+        if low is None and half is not None and sharpness is not None:
+            phased = (n_bytes / half) ** sharpness
+            return steady * phased / (1 + phased) + moving, Regime.RAMP
+        raise SimulatorError(f"{self.owner}: give a collective low, or half_mib and sharpness")
+
+
+def _measured(line: TwoLine, group: int, n_bytes: float) -> float | None:
+    """Return the time [s] on the measured curve of a group, None if there is none."""
+    curve = (line.measured or {}).get(group)
+    if not curve:
+        return None
+    sizes = sorted(curve)
+    if n_bytes <= sizes[0]:
+        return curve[sizes[0]]
+    if n_bytes >= sizes[-1]:
+        return curve[sizes[-1]] * n_bytes / sizes[-1]
+    place = bisect_right(sizes, n_bytes)
+    lower, upper = sizes[place - 1], sizes[place]
+    share = log(n_bytes / lower) / log(upper / lower)
+    return exp((1 - share) * log(curve[lower]) + share * log(curve[upper]))
 
 
 def _refuse(value: object, what: str, reason: str) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 from simulator.errors import SimulatorError
-from simulator.fields import GB_PER_S, MICROSECONDS, NonNegative, Positive, record
+from simulator.fields import GB_PER_S, MIB, MICROSECONDS, NonNegative, Positive, Signed, record
 from simulator.operators import Collective
+
+if TYPE_CHECKING:
+    from simulator.hardware.fabric import Fabric
+    from simulator.hardware.node import Node
 
 
 class Algorithm(StrEnum):
@@ -29,11 +33,19 @@ class Algorithm(StrEnum):
 
 @record
 class TwoLine:
-    """Parameters of ``T = min(a0 + a1 L + (1 + low) V/B, a0 + b0 + (a1 + b1) L + V/B)``.
+    """Latency and bandwidth of one collective in one scope, as two lines or as a ramp.
 
-    ``V`` is the bus volume (message times bus factor), ``L`` the number of hops, ``B`` the bus
-    bandwidth. The first line is the latency-bound protocol (LL, LL128), the second the
-    bandwidth-bound one (Simple, NVLS).
+    Two lines, for what switches between two protocols at one size::
+
+        T = min(a0 + a1 L + (1 + low) V/B, a0 + b0 + (a1 + b1) L + V/B)
+
+    A ramp, for what goes through many (several protocols, algorithms and chunk sizes)::
+
+        T = a0 + a1 L + (b0 + b1 L) x / (1 + x) + V/B    with x = (S / half)^sharpness
+
+    ``S`` is the message, ``V`` the bus volume (message times bus factor), ``L`` the number of
+    hops, ``B`` the bus bandwidth. The first line is the latency-bound protocol (LL, LL128), the
+    second the bandwidth-bound one (Simple, NVLS). Give ``low``, or ``half`` and ``sharpness``.
 
     A node wired by switch, mesh or PCIe tabulates ``bus_bandwidth``; a fabric names its
     ``algorithm``; a torus gives neither, its links bound the bandwidth.
@@ -43,19 +55,36 @@ class TwoLine:
     a1: Annotated[NonNegative, MICROSECONDS]
     b0: Annotated[NonNegative, MICROSECONDS]
     b1: Annotated[NonNegative, MICROSECONDS]
-    low: NonNegative
+    low: NonNegative | None = None
     """Relative extra cost per byte of the latency-bound protocol."""
+    half: Annotated[Positive, MIB] | None = None
+    """Message [B] at which half of ``b0 + b1 L`` has been added."""
+    sharpness: Positive | None = None
+    """Exponent of the ramp: 1 rises from a tenth to nine tenths over a factor of 81 in size."""
     bus_bandwidth: Annotated[dict[int, Positive], GB_PER_S] | None = None
     """Asymptotic bus bandwidth [B/s] by group size; 1/B is interpolated in log2 of the size."""
     algorithm: Algorithm | None = None
     """How the collective crosses the network."""
+    measured: Annotated[dict[int, dict[int, Positive]], MICROSECONDS] | None = None
+    """Measured times [s] by ranks (node) or by nodes (fabric, whole nodes) and by message [B].
+
+    Takes the place of the lines for exactly these groups, where nothing else contends: log-log
+    between the sizes, constant below the smallest, in proportion to the bytes above the largest.
+    """
 
 
 @record
 class CollectiveModel:
-    """Two-line parameters by collective."""
+    """Parameters by collective."""
 
     lines: dict[Collective, TwoLine]
+    launch: Annotated[Signed, MICROSECONDS] = 0.0
+    """Start cost of every collective of this scope [s] above that in the lines; below if negative.
+
+    A setting of a site: how ranks are launched (threads, processes, graphs), its hosts and its
+    library. Measured floor of an 8-byte message less the modelled one. Inside a node the node's
+    applies, between nodes the fabric's.
+    """
 
     def line(self, kind: Collective, owner: str) -> TwoLine:
         """Return the parameters of ``kind``; ``owner`` names the profile in the message.
@@ -74,6 +103,22 @@ class CollectiveModel:
             known = ", ".join(sorted(self.lines)) or "none"
             raise SimulatorError(f"{owner} has no {kind} parameters; it has: {known}")
         return self.lines[kind]
+
+
+class Interconnect(Protocol):
+    """What collectives run over: a `simulator.hardware.cluster.Cluster`, or its network alone."""
+
+    @property
+    def node(self) -> Node:
+        """Inside of a node."""
+
+    @property
+    def fabric(self) -> Fabric:
+        """Network between the nodes."""
+
+    @property
+    def nic_bandwidth(self) -> float:
+        """Network line rate of one accelerator [B/s]."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,9 @@ class Software:
     """Host time per kernel [s]; a layer is never faster than its kernels can be launched."""
     asynchronous_tensor_gradients: Flag
     """The input gradient's tensor-parallel collective runs under the weight-gradient GEMM."""
+    arrival_jitter: Share
+    """Spread (standard deviation) of the time in which the ranks of a tensor group reach their next
+    collective, relative to it; each collective waits for the last."""
     tensor_overlap: Share
     """Share of each tensor-parallel collective's time that hides behind its neighbouring GEMMs."""
     context_overlap: Share
