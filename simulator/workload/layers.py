@@ -379,14 +379,15 @@ class _Builder:
     def norm_saved(self, name: str) -> tuple[Saved, ...]:
         """Return what a norm keeps: input and output, or an eager RMSNorm's fp32 intermediates.
 
-        Eager, the input and the normalised values stay in fp32 beside the output: of the readings
-        of that code, the one that puts the layouts study's 65B rows without recomputation (arXiv
-        2311.05610) on the right side of 80 GB.
+        Eager, the input and the normalised values stay in fp32, too. Of the readings of that code it
+        is the one that puts the layouts study's 65B rows without recomputation (arXiv 2311.05610)
+        on the right side of 80 GB.
         """
         output = Saved(f"{name}_norm_output", self.operand_bytes * self.stream_elements)
+        kept = Saved(f"{name}_norm_input", self.stream_bytes), output
         if self.kernels.fused_norm or self.model.norm is not Norm.RMS:
-            return Saved(f"{name}_norm_input", self.stream_bytes), output
-        return Saved(f"{name}_norm_fp32", 2 * FP32 * self.stream_elements), output
+            return kept
+        return *kept, Saved(f"{name}_norm_fp32", 2 * FP32 * self.stream_elements)
 
     def enter(self, gemm: Gemm) -> tuple[Step, ...]:
         """Return what precedes a column-parallel GEMM: with sequence parallelism, a gather."""
