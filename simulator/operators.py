@@ -60,6 +60,18 @@ class AttentionKernel(StrEnum):
         return self in (AttentionKernel.UNFUSED, AttentionKernel.FUSED_SOFTMAX)
 
 
+class LossKernel(StrEnum):
+    """How the cross-entropy over the vocabulary is computed: its traffic, messages and memory."""
+
+    FUSED = "fused"
+    """One kernel over bf16 logits, split over the tensor group; the gradient overwrites them."""
+    VOCABULARY_PARALLEL = "vocabulary_parallel"
+    """Megatron's: an fp32 copy of this rank's part of the logits, three small all-reduces."""
+    GATHERED = "gathered"
+    """``torch.nn.functional.cross_entropy`` on fp32 logits of the whole vocabulary: with tensor
+    parallelism every rank gathers all logits first."""
+
+
 @record
 class Kernels:
     """Implementations that decide traffic, launches and saved activations."""
@@ -72,10 +84,21 @@ class Kernels:
     fused_rope: Flag
     fused_residual: Flag
     """Bias, dropout and residual addition in one pass."""
-    fused_cross_entropy: Flag
-    """Loss without a separate fp32 copy of the logits."""
+    loss: LossKernel
+    merged_gate: Flag
+    """Gate and up projections are one GEMM; apart, each gradient is summed over the tensor group
+    by a collective of its own."""
+    fused_quantisation: Flag
+    """Low precision: norms and activations write their output quantised; apart, every operand of
+    a GEMM takes a pass of its own."""
+    current_scaling: Flag
+    """Low precision: a cast first reads its operand for the largest value (per-tensor current
+    scaling); otherwise the scale is known (delayed) or found within the pass (blocks)."""
     fused_gradient_accumulation: Flag
     """Weight-gradient GEMMs add into the gradient buffer; unfused: one more pass over it."""
+    deferred_accumulation: Flag
+    """bf16 weight gradients of a whole pass are held and added to the gradient buffer at its end,
+    through an fp32 copy (a plain PyTorch loop); otherwise each layer's as it comes."""
     dropout: Flag
     """Dropout active: masks are saved (one byte per element)."""
 
@@ -185,6 +208,15 @@ class Attention:
         """Least memory traffic [B] in bf16: Q, K, V and O (with gradients when backward)."""
         per_head = self.queries * self.heads * 2 + self.keys * self.kv_heads * 2
         return (2 if self.backward else 1) * 2.0 * self.batch * self.head_dim * per_head
+
+    @property
+    def launches(self) -> int:
+        """Kernels launched: products, and with stored scores softmax and dropout passes."""
+        if self.kernel is AttentionKernel.UNFUSED:
+            return 8 if self.backward else 6
+        if self.kernel is AttentionKernel.FUSED_SOFTMAX:
+            return 6 if self.backward else 4
+        return 3 if self.backward else 1
 
     @property
     def score_bytes(self) -> float:

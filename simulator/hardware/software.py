@@ -36,6 +36,15 @@ class Launch(StrEnum):
     GRAPH = "graph"
 
 
+class GradientReduction(StrEnum):
+    """How the data-parallel ranks of a sharded optimizer sum gradients."""
+
+    REDUCE_SCATTER = "reduce_scatter"
+    """Every rank gets the sum of its share."""
+    ALL_REDUCE = "all_reduce"
+    """Every rank gets all sums and uses its share (DeepSpeed's pipeline engine)."""
+
+
 @record
 class Software:
     """A software profile (``hardware_profiles/software/*.yaml``), in SI."""
@@ -47,14 +56,24 @@ class Software:
     """Host time per kernel [s]; a layer is never faster than its kernels can be launched."""
     asynchronous_tensor_gradients: Flag
     """The input gradient's tensor-parallel collective runs under the weight-gradient GEMM."""
+    arrival_jitter: Share
+    """Spread (standard deviation) of the time in which the ranks of a tensor group reach their next
+    collective, relative to it; each collective waits for the last."""
     tensor_overlap: Share
     """Share of each tensor-parallel collective's time that hides behind its neighbouring GEMMs."""
     context_overlap: Share
     """Share of context-parallel communication that hides behind attention."""
     pipeline_transfer: PipelineTransfer
+    pass_overhead: Annotated[NonNegative, MICROSECONDS]
+    """With blocking transfers, idle device time at the start of each pass of a stage [s]: the host
+    returns from the transfer and starts to launch again."""
+    recompute_overhead: Annotated[NonNegative, MICROSECONDS]
+    """The same, once more, where a backward pass begins with recomputing layers [s]."""
     pipeline_scatter_gather: Flag
     """Without sequence parallelism each tensor rank sends its share of a stage's output, and the
     receivers gather it inside the node (Narayanan et al. 2021, section 4.1)."""
+    gradient_reduction: GradientReduction
+    """With a sharded optimizer, how gradients are summed."""
     gradient_reduce_overlap: Flag
     """Data-parallel gradient buckets are reduced while the last backward goes on."""
     parameter_gather_overlap: Flag

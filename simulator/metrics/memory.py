@@ -57,9 +57,9 @@ def memory_of(trace: Trace, plan: Plan) -> tuple[StageMemory, ...]:
     """Return the memory of every pipeline stage over the step.
 
     A forward pass adds its chunk's kept activations when it starts; the backward pass (with a
-    split backward, the weight gradient) frees them when it ends and needs its transient memory
-    meanwhile. Fragmentation is a share of the dynamic memory. Neglected: the gradual growth
-    within one action.
+    split backward, the weight gradient) frees them when it ends and meanwhile needs the most that
+    any of its blocks needs, less what the blocks before it have freed. Fragmentation is a share of
+    the dynamic memory. Neglected: the gradual growth within one forward pass.
     """
     return tuple(
         _stage_memory(trace, plan, stage) for stage in range(plan.scenario.layout.pipeline)
@@ -95,7 +95,8 @@ def _stage_memory(trace: Trace, plan: Plan, stage: int) -> StageMemory:
     static = static_memory(
         held, scenario.layout, scenario.shard, scenario.software, scenario.model.hidden
     )
-    time, columns = _dynamic(trace, stage, held, _output_bytes(plan))
+    deferred = Precision.BF16.n_bytes * scenario.software.kernels.deferred_accumulation
+    time, columns = _dynamic(trace, stage, held, _output_bytes(plan), deferred)
     loss = 1 + scenario.software.fragmentation
     total = static.total + columns.sum(axis=1) * loss
     at = int(np.argmax(total))
@@ -123,7 +124,11 @@ def _output_bytes(plan: Plan) -> float:
 
 
 def _dynamic(
-    trace: Trace, stage: int, held: list[VirtualStage], output_bytes: float
+    trace: Trace,
+    stage: int,
+    held: list[VirtualStage],
+    output_bytes: float,
+    deferred: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return moments and, from each on, activations, logits and working memory [B]."""
     program = trace.program
@@ -133,7 +138,7 @@ def _dynamic(
     outputs = [0.0 if virtual.chunk.head else output_bytes for virtual in held]
     whole = [virtual.kept_bytes + sent for virtual, sent in zip(held, outputs, strict=True)]
     kept = np.array(whole)[chunk] - logits
-    transient = np.array([virtual.transient_bytes for virtual in held])[chunk]
+    transient = np.array([virtual.transient_bytes(deferred) for virtual in held])[chunk]
     first, last = _ends_of_actions(program.micro_batch[tasks], chunk, action)
     begins = (action == Kind.FORWARD) & first
     frees = -1.0 * (np.isin(action, (Kind.BACKWARD, Kind.WEIGHT_GRADIENT)) & last)

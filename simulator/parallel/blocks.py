@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from simulator.fields import Count, record
+from simulator.fields import Count, Flag, record
 from simulator.parallel.stages import Chunk, chunks_of, split_layers
 from simulator.workload.layers import embedding, head, transformer_layer
 from simulator.workload.parameters import (
@@ -39,6 +39,9 @@ class Recompute:
     mode: Recomputation = Recomputation.NONE
     every: Count = 1
     """Apply the mode to every n-th layer only."""
+    head: Flag = False
+    """Full recomputation covers the output projection, too (a stack that checkpoints every
+    module, not only the transformer layers)."""
 
     def of_layer(self, layer: int) -> Recomputation:
         """Return what the given layer of the model recomputes."""
@@ -60,7 +63,7 @@ class PlacedBlock:
     def recomputed(self) -> tuple[Step, ...]:
         """Steps that the backward pass repeats first."""
         if self.recomputation is Recomputation.FULL:
-            return self.block.forward
+            return tuple(step for step in self.block.forward if not step.final)
         if self.recomputation is Recomputation.SELECTIVE:
             return self.block.core_attention
         return ()
@@ -69,7 +72,7 @@ class PlacedBlock:
     def kept_bytes(self) -> float:
         """Activations held from forward to backward [B], logits included."""
         if self.recomputation is Recomputation.FULL:
-            return self.block.input_bytes
+            return self.block.input_bytes + sum(s.n_bytes for s in self.block.saved if s.final)
         dropped = self.recomputation is Recomputation.SELECTIVE
         return sum(s.n_bytes for s in self.block.saved if not (dropped and s.core_attention))
 
@@ -96,10 +99,18 @@ class VirtualStage:
         """Activations kept per micro-batch [B]."""
         return sum(block.kept_bytes for block in self.blocks)
 
-    @property
-    def transient_bytes(self) -> float:
-        """Most memory that the backward pass of one block needs beside what is kept [B]."""
-        return max((block.transient_bytes for block in self.blocks), default=0.0)
+    def transient_bytes(self, deferred: float = 0.0) -> float:
+        """Return the most memory that the backward pass needs beside what is kept [B].
+
+        The pass goes through the blocks from the last to the first and frees what each has kept.
+        ``deferred`` bytes per parameter stay until its end: gradients that are accumulated then.
+        """
+        level = most = 0.0
+        for block in reversed(self.blocks):
+            gradients = deferred * block.parameters
+            most = max(most, level + max(block.transient_bytes, gradients))
+            level += gradients - block.kept_bytes
+        return most
 
 
 def virtual_stages(
@@ -130,7 +141,8 @@ def virtual_stages(
             held = head_parameters_per_rank(
                 model, layout.tensor, own_copy=layout.pipeline > 1
             ).total
-            blocks.append(PlacedBlock(head(model, shard, kernels), Recomputation.NONE, held))
+            mode = recompute.mode if recompute.head else Recomputation.NONE
+            blocks.append(PlacedBlock(head(model, shard, kernels), mode, held))
         return VirtualStage(chunk, tuple(blocks))
 
     return tuple(place(chunk) for chunk in chunks_of(split))

@@ -50,6 +50,33 @@ def split_layers(layers: int, chunks: int) -> tuple[int, ...]:
     return tuple(split)
 
 
+def split_modules(layers: int, stages: int) -> tuple[int, ...]:
+    """Return the layers of each stage where all modules are dealt out evenly.
+
+    The modules are the embedding, the layers, the final norm and the head; a remainder goes to
+    the first stages (DeepSpeed's ``uniform`` partition, Aleph Alpha's default).
+
+    Raises
+    ------
+    LayoutError
+        If there are more stages than modules.
+
+    Examples
+    --------
+    >>> split_modules(40, 2)
+    (21, 19)
+    """
+    base, extra = divmod(layers + 3, stages)
+    if base == 0:
+        raise LayoutError(f"{layers} layers with embedding, norm and head fill no {stages} stages")
+    split = [base + (stage < extra) for stage in range(stages)]
+    split[0] -= 1
+    split[-1] -= 2
+    if split[-1] < 0:
+        raise LayoutError(f"{layers} layers on {stages} stages split the norm from the head")
+    return tuple(split)
+
+
 def chunks_of(split: tuple[int, ...]) -> tuple[Chunk, ...]:
     """Return the virtual stages of a model whose layers are split as given."""
     last = len(split) - 1

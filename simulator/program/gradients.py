@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from simulator.hardware.collective_costs import collective_time
 from simulator.hardware.operator_costs import operator_time
+from simulator.hardware.software import GradientReduction
 from simulator.operators import Collective, OptimizerUpdate
 from simulator.parallel.layout import Sharding
 from simulator.precision import Precision
@@ -46,7 +47,8 @@ class GradientCosts:
     def reduction(self, parameters: int) -> Transfer:
         """Return the reduction of the gradients of ``parameters``, bucket by bucket."""
         n_bytes = parameters * self.scenario.software.gradient_reduce_precision.n_bytes
-        if self.gathers:
+        scatters = self.scenario.software.gradient_reduction is GradientReduction.REDUCE_SCATTER
+        if self.gathers and scatters:
             return self._bucketed("gradient_reduce_scatter", Collective.REDUCE_SCATTER, n_bytes)
         return self._bucketed("gradient_all_reduce", Collective.ALL_REDUCE, n_bytes)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from simulator.program.patterns import Pattern, joined, on_layer
-from simulator.program.tasks import SpanKind
+from simulator.program.patterns import Pattern, Segment, joined, on_layer
+from simulator.program.tasks import Lane, SpanKind
 from simulator.schedule.actions import Kind
 from simulator.workload.steps import input_gradient, weight_gradient
 
@@ -36,9 +36,10 @@ class StagePasses:
 class PassPlanner:
     """Prices virtual stages; equal blocks are priced once."""
 
-    def __init__(self, prices: Prices, kinds: Iterable[Kind]) -> None:
-        """Price the passes of ``kinds`` with ``prices``."""
+    def __init__(self, prices: Prices, kinds: Iterable[Kind], *, blocking: bool) -> None:
+        """Price the passes of ``kinds``, each after a ``blocking`` transfer if there are any."""
         self._prices = prices
+        self._blocking = blocking
         self._kinds = tuple(kinds)
         self._known: dict[tuple[str, str, Kind], Pattern] = {}
 
@@ -52,12 +53,22 @@ class PassPlanner:
 
     def _patterns(self, stage: VirtualStage, kind: Kind) -> tuple[Pattern, ...]:
         blocks = stage.blocks if kind is Kind.FORWARD else tuple(reversed(stage.blocks))
-        return tuple(
+        first, *rest = (
             self._pattern(block, kind)
             if block.layer is None
             else on_layer(self._pattern(block, kind), block.layer - stage.chunk.first_layer)
             for block in blocks
         )
+        recomputes = kind is not Kind.FORWARD and any(block.recomputed for block in blocks)
+        return (joined((self._restart(recomputes=recomputes), first)), *rest)
+
+    def _restart(self, *, recomputes: bool) -> Pattern:
+        """Return the idle time before the host has launched again after a blocking transfer."""
+        seconds = self._prices.restart_time(recomputes=recomputes) if self._blocking else 0.0
+        if seconds == 0.0:
+            return Pattern((), 0.0)
+        segment = Segment("restart", SpanKind.OTHER, Lane.COMPUTE, 0.0, seconds)
+        return Pattern((segment,), seconds)
 
     def _pattern(self, placed: PlacedBlock, kind: Kind) -> Pattern:
         # All layers of a model are alike: a block is known by its name and what it recomputes.

@@ -5,7 +5,7 @@ them with sequence parallelism. Messages follow Megatron: an all-reduce after ea
 GEMM, or with sequence parallelism an all-gather before each column-parallel GEMM and a
 reduce-scatter after each row-parallel one (Korthikanti et al. 2022, section 4.2). The saved
 activations without recomputation reproduce their ``s b h (10 + 24/t + 5 a s / (h t))``, and with
-sequence parallelism ``s b h / t (34 + 5 a s / h)``, for a GPT layer with unfused attention and
+sequence parallelism ``s b h / t (34 + 5 a s / h)``, for a GPT layer with stored scores and
 dropout.
 """
 
@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from simulator.operators import (
     Attention,
+    AttentionKernel,
     Axis,
     Collective,
     Communication,
     Gemm,
     Kernels,
+    LossKernel,
     Pointwise,
     Role,
 )
@@ -28,6 +30,7 @@ from simulator.precision import Precision
 from simulator.workload import pointwise
 from simulator.workload.parameters import padded_vocabulary
 from simulator.workload.steps import Block, Saved, Shard, Step
+from simulator.workload.transformer import Norm, Positions
 
 if TYPE_CHECKING:
     from simulator.workload.transformer import Transformer
@@ -51,12 +54,21 @@ class Branch:
     """Attention or MLP between its column-parallel entry and its row-parallel exit."""
 
     name: str
-    entry: Linear
+    entries: tuple[Linear, ...]
+    """Column-parallel layers that share the branch's input."""
     exit: Linear
+    fused: bool
+    """The kernel before the exit, and in the backward pass the one before the entries, is an
+    activation that can write its output quantised."""
     forward: tuple[Step, ...]
     backward: tuple[Step, ...]
     core: tuple[Step, ...]
     saved: tuple[Saved, ...]
+
+    @property
+    def columns(self) -> int:
+        """Outputs of all column-parallel layers together."""
+        return sum(entry.forward.n for entry in self.entries)
 
 
 def transformer_layer(model: Transformer, shard: Shard, kernels: Kernels) -> Block:
@@ -78,7 +90,9 @@ def transformer_layer(model: Transformer, shard: Shard, kernels: Kernels) -> Blo
         core_attention=attention.core,
         saved=tuple(saved for part in parts for saved in part.saved),
         input_bytes=builder.stream_bytes,
-        working_bytes=2 * BF16 * shard.tokens * max(mlp.entry.forward.n, attention.entry.forward.n),
+        working_bytes=max(
+            2 * BF16 * shard.tokens * max(mlp.columns, attention.columns), builder.score_gradients
+        ),
     )
 
 
@@ -86,44 +100,55 @@ def embedding(model: Transformer, shard: Shard, kernels: Kernels) -> Block:
     """Return the token embedding of the first stage.
 
     The vocabulary is split over the tensor group; partial rows are summed by one collective.
-    Ids are neglected as activations, learned positions as traffic.
+    The gradient is dense: zeroed, scattered into, and added to the gradient buffer by a pass of its
+    own in every stack. Ids are neglected as activations, learned positions as traffic.
     """
     builder = _Builder(model, shard, kernels)
     elements = float(shard.tokens * model.hidden)
+    rows = padded_vocabulary(model, shard.tensor) // shard.tensor
+    table = float(rows * model.hidden)
     lookup = Pointwise("embedding", 2 * BF16 * elements, kernels=3)
-    scatter = Pointwise("embedding_gradient", 3 * BF16 * elements)
+    scatter = Pointwise("embedding_gradient", BF16 * (3 * elements + table), kernels=2)
+    accumulation = pointwise.gradient_accumulation(table, shard.gradient_precision, kernels)
     mask = (Saved("embedding_dropout", DROPOUT_MASK * shard.norm_tokens * model.hidden),)
     return Block(
         name="embedding",
         forward=(Step(lookup), *builder.leave(None)),
-        backward=(*builder.leave_backward(None), Step(scatter, weight=True)),
+        backward=(
+            *builder.leave_backward(None),
+            Step(scatter, weight=True),
+            Step(accumulation, weight=True),
+        ),
         core_attention=(),
         saved=mask if kernels.dropout else (),
         input_bytes=0.0,
-        working_bytes=BF16 * elements,
+        working_bytes=BF16 * (elements + table),
     )
 
 
 def head(model: Transformer, shard: Shard, kernels: Kernels) -> Block:
     """Return the final norm, the output projection and the loss of the last stage.
 
-    The logits stay split over the tensor group; three all-reduces of one fp32 per token (the
-    maximum, the target's logit, the sum of exponentials) join the shards.
+    Where the loss is split over the tensor group, three all-reduces of one fp32 per token (the
+    maximum, the target's logit, the sum of exponentials) join the shards; a gathered loss moves
+    all logits to every rank instead.
     """
     builder = _Builder(model, shard, kernels)
-    vocabulary = padded_vocabulary(model.vocabulary, shard.tensor) // shard.tensor
+    vocabulary = padded_vocabulary(model, shard.tensor) // shard.tensor
     logits = _linear("logits", shard.tokens, vocabulary, model.hidden, Precision.BF16)
     norm_forward, norm_backward = builder.norm()
-    loss_forward, loss_backward = pointwise.cross_entropy(shard.tokens * vocabulary, kernels)
-    kept = (BF16 if kernels.fused_cross_entropy else FP32) * shard.tokens * vocabulary
+    gathered = kernels.loss is LossKernel.GATHERED
+    elements = float(shard.tokens * vocabulary * (shard.tensor if gathered else 1))
+    loss_forward, loss_backward = pointwise.cross_entropy(elements, kernels)
+    kept, passing = LOSS_BYTES[kernels.loss]
     return Block(
         name="head",
         forward=(
             Step(norm_forward),
             *builder.enter(logits.forward),
             Step(logits.forward),
-            *builder.loss_sums(),
-            Step(loss_forward),
+            *(builder.gathered_logits(elements) if gathered else builder.loss_sums()),
+            Step(loss_forward, final=True),
         ),
         backward=(
             Step(loss_backward),
@@ -131,10 +156,24 @@ def head(model: Transformer, shard: Shard, kernels: Kernels) -> Block:
             Step(norm_backward),
         ),
         core_attention=(),
-        saved=(*builder.norm_saved("head"), Saved("logits", kept)),
+        saved=(*builder.norm_saved("head"), Saved("logits", kept * elements, final=True)),
         input_bytes=builder.stream_bytes,
-        working_bytes=kept,
+        working_bytes=passing * elements,
     )
+
+
+LOSS_BYTES = {
+    LossKernel.FUSED: (BF16, 0.0),
+    LossKernel.VOCABULARY_PARALLEL: (BF16 + FP32, FP32 + BF16),
+    LossKernel.GATHERED: (BF16 + 2 * FP32, 2 * FP32),
+}
+"""Bytes per logit kept from forward to backward, and passing at the widest moment.
+
+Fused: the bf16 logits, their gradient in place.
+Vocabulary-parallel: the bf16 logits and the fp32 softmax (in place of their fp32 copy); in passing,
+the shifted copy and the bf16 gradient. Gathered: bf16 logits, their fp32 copy (which the accuracy
+reads again) and the fp32 log-probabilities; in passing, the fp32 gradients of both.
+"""
 
 
 class _Part(NamedTuple):
@@ -174,6 +213,20 @@ class _Builder:
         """Bytes of the residual stream on this rank."""
         return BF16 * self.stream_elements
 
+    @property
+    def score_gradients(self) -> float:
+        """Bytes of the score gradients that an attention backward with stored scores holds."""
+        if not self.kernels.attention.stores_scores:
+            return 0.0
+        width = 2 * FP32 if self.kernels.attention is AttentionKernel.UNFUSED else 2 * BF16
+        heads = self.model.heads // self.shard.tensor
+        return width * self.shard.tokens * heads * self.shard.sequence_length
+
+    @property
+    def operand_bytes(self) -> float:
+        """Bytes per element of a linear layer's saved input: one quantised copy, or bf16."""
+        return min(BF16, self.shard.precision.n_bytes)
+
     # ---- branches -------------------------------------------------------------------------
 
     def attention(self) -> Branch:
@@ -189,13 +242,15 @@ class _Builder:
         core_backward = self._core_attention(heads, kv_heads, backward=True)
         return Branch(
             name="attention",
-            entry=_linear("qkv", shard.tokens, columns, model.hidden, shard.precision),
+            entries=(_linear("qkv", shard.tokens, columns, model.hidden, shard.precision),),
             exit=_linear("attention_out", shard.tokens, model.hidden, width, shard.precision),
+            fused=False,
             forward=(*map(Step, prepare), *core),
             backward=(*core_backward, *map(Step, prepare_backward)),
             core=core,
             saved=(
                 Saved("qkv", BF16 * shard.tokens * columns),
+                *self._saved_rotated(width + kv_width),
                 *self._saved_scores(heads),
                 Saved("attention_output", BF16 * shard.tokens * width),
             ),
@@ -206,17 +261,25 @@ class _Builder:
         model, shard = self.model, self.shard
         width = model.ffn_hidden // shard.tensor
         columns = 2 * width if model.gated_mlp else width
+        apart = model.gated_mlp and not self.kernels.merged_gate
+        names = ["mlp_gate", "mlp_up"] if apart else ["mlp_up"]
         forward, backward = pointwise.activation(model, float(shard.tokens * width), self.kernels)
+        # An eager gated activation keeps its own output for the product's gradient, too.
+        products = 2 if model.gated_mlp and not self.kernels.fused_activation else 1
         return Branch(
             name="mlp",
-            entry=_linear("mlp_up", shard.tokens, columns, model.hidden, shard.precision),
+            entries=tuple(
+                _linear(name, shard.tokens, columns // len(names), model.hidden, shard.precision)
+                for name in names
+            ),
             exit=_linear("mlp_down", shard.tokens, model.hidden, width, shard.precision),
+            fused=True,
             forward=(Step(forward),),
             backward=(Step(backward),),
             core=(),
             saved=(
                 Saved("mlp_up", BF16 * shard.tokens * columns),
-                Saved("activation", BF16 * shard.tokens * width),
+                Saved("activation", self.operand_bytes * products * shard.tokens * width),
             ),
         )
 
@@ -252,13 +315,21 @@ class _Builder:
             return gather, Step(kernel)
         return gather, Step(kernel), exchange("kv_reduce_scatter", Collective.REDUCE_SCATTER)
 
+    def _saved_rotated(self, width: int) -> tuple[Saved, ...]:
+        """Return rotated queries and keys: an eager rotary embedding writes them apart."""
+        if self.kernels.fused_rope or self.model.positions is not Positions.ROTARY:
+            return ()
+        return (Saved("rotated", BF16 * self.shard.tokens * width),)
+
     def _saved_scores(self, heads: int) -> tuple[Saved, ...]:
         """Return what the attention core keeps: the scores, or a flash kernel's row statistics."""
         shard = self.shard
         if not self.kernels.attention.stores_scores:
             return (Saved("attention_statistics", FP32 * shard.tokens * heads, True),)  # noqa: FBT003 - the field's name is in the class
         pairs = shard.tokens * heads * shard.sequence_length
-        softmax = Saved("softmax", BF16 * pairs, core_attention=True)
+        # Separate kernels compute the softmax in fp32, and keep that beside the bf16 copy.
+        eager = self.kernels.attention is AttentionKernel.UNFUSED
+        softmax = Saved("softmax", (BF16 + FP32 * eager) * pairs, core_attention=True)
         if not self.kernels.dropout:
             return (softmax,)
         dropped = Saved("attention_dropout", (DROPOUT_MASK + BF16) * pairs, core_attention=True)
@@ -275,7 +346,7 @@ class _Builder:
         first, last = branches[0], branches[-1]
         forward = (
             *(Step(norm[0]) for norm in norms),
-            *self.enter(first.entry.forward),
+            *self.enter(first.entries[0].forward),
             *(step for branch in branches for step in self._branch_forward(branch)),
             *self.leave(last.exit.forward),
             *(Step(norm[0]) for norm in post),
@@ -286,7 +357,7 @@ class _Builder:
             *(Step(norm[1]) for norm in post),
             *self.leave_backward(last.exit.input_gradient),
             *(step for branch in reversed(branches) for step in self._branch_backward(branch)),
-            *self.entry_backward(tuple(branch.entry for branch in branches)),
+            *self.entry_backward(tuple(e for branch in branches for e in branch.entries)),
             *(Step(norm[1]) for norm in norms),
         )
         saved = [
@@ -306,14 +377,17 @@ class _Builder:
         return pointwise.normalisation(self.model, self.stream_elements, self.kernels)
 
     def norm_saved(self, name: str) -> tuple[Saved, ...]:
-        """Return a norm's input and output; unfused norms also keep an fp32 copy."""
-        saved = [
-            Saved(f"{name}_norm_input", self.stream_bytes),
-            Saved(f"{name}_norm_output", self.stream_bytes),
-        ]
-        if not self.kernels.fused_norm:
-            saved.append(Saved(f"{name}_norm_fp32", FP32 * self.stream_elements))
-        return tuple(saved)
+        """Return what a norm keeps: input and output, or an eager RMSNorm's fp32 intermediates.
+
+        Eager, the input and the normalised values stay in fp32, too. Of the readings of that code it
+        is the one that puts the layouts study's 65B rows without recomputation (arXiv 2311.05610)
+        on the right side of 80 GB.
+        """
+        output = Saved(f"{name}_norm_output", self.operand_bytes * self.stream_elements)
+        kept = Saved(f"{name}_norm_input", self.stream_bytes), output
+        if self.kernels.fused_norm or self.model.norm is not Norm.RMS:
+            return kept
+        return *kept, Saved(f"{name}_norm_fp32", 2 * FP32 * self.stream_elements)
 
     def enter(self, gemm: Gemm) -> tuple[Step, ...]:
         """Return what precedes a column-parallel GEMM: with sequence parallelism, a gather."""
@@ -350,8 +424,12 @@ class _Builder:
             )
         if not self.shard.sequence_parallel:
             total = self._communication("tensor_all_reduce", Collective.ALL_REDUCE)
-            reduction = Step(total, under=weights, beside=gemms[-1])
-            return (*map(Step, gemms), reduction, *accumulations)
+            *separate, last = gemms
+            each = () if self.kernels.merged_gate else tuple(separate)
+            summed = (step for gemm in each for step in (Step(gemm), Step(total, beside=gemm)))
+            alone = separate if self.kernels.merged_gate else ()
+            reduction = Step(total, under=weights, beside=last)
+            return (*map(Step, alone), *summed, Step(last), reduction, *accumulations)
         gather = self._communication("tensor_all_gather", Collective.ALL_GATHER)
         scatter = self._communication("tensor_reduce_scatter", Collective.REDUCE_SCATTER)
         return (
@@ -360,34 +438,66 @@ class _Builder:
             *accumulations,
         )
 
+    def gathered_logits(self, elements: float) -> tuple[Step, ...]:
+        """Return the all-gather of bf16 logits, ``elements`` of them on every rank."""
+        if self.shard.tensor == 1:
+            return ()
+        message = BF16 * elements
+        gather = Communication("logits_all_gather", Collective.ALL_GATHER, Axis.TENSOR, message)
+        return (Step(gather),)
+
     def loss_sums(self) -> tuple[Step, ...]:
         """Return the three small all-reduces of a vocabulary-parallel cross-entropy."""
         if self.shard.tensor == 1:
             return ()
         message = FP32 * self.shard.tokens
         return tuple(
-            Step(Communication(f"loss_{what}", Collective.ALL_REDUCE, Axis.TENSOR, message))
+            Step(
+                Communication(f"loss_{what}", Collective.ALL_REDUCE, Axis.TENSOR, message),
+                final=True,
+            )
             for what in ("maximum", "target", "sum")
         )
 
     def _branch_forward(self, branch: Branch) -> tuple[Step, ...]:
-        return Step(branch.entry.forward), *branch.forward, Step(branch.exit.forward)
+        entries = (Step(entry.forward) for entry in branch.entries)
+        return (
+            *self._cast(branch.entries[0].forward.k, "input", fused=True),
+            *entries,
+            *branch.forward,
+            *self._cast(branch.exit.forward.k, f"{branch.name}_output", fused=branch.fused),
+            Step(branch.exit.forward),
+        )
 
     def _branch_backward(self, branch: Branch) -> tuple[Step, ...]:
         """Return a branch's backward pass without that of its entry."""
         weight = branch.exit.weight_gradient
         return (
+            *self._cast(weight.n, f"{branch.name}_gradient", fused=False),
             Step(branch.exit.input_gradient),
             Step(weight, weight=True),
             *self._accumulation(weight),
             *branch.backward,
+            *self._cast(branch.columns, f"{branch.name}_input_gradient", fused=branch.fused),
         )
+
+    def _cast(self, width: int, what: str, *, fused: bool) -> tuple[Step, ...]:
+        """Return the quantisation of a GEMM operand ``width`` wide; none if the kernel before can.
+
+        Weights are quantised once per step, which is neglected.
+        """
+        if fused and self.kernels.fused_quantisation:
+            return ()
+        passes = pointwise.quantisation(
+            float(self.shard.tokens * width), self.shard.precision, self.kernels, f"cast_{what}"
+        )
+        return tuple(map(Step, passes))
 
     def _accumulation(self, weight: Gemm) -> tuple[Step, ...]:
         if self.kernels.fused_gradient_accumulation:
             return ()
         add = pointwise.gradient_accumulation(
-            float(weight.n * weight.k), self.shard.gradient_precision
+            float(weight.n * weight.k), self.shard.gradient_precision, self.kernels
         )
         return (Step(add, weight=True),)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from math import prod
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from simulator.errors import LayoutError
 from simulator.workload.transformer import Norm, Positions
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from simulator.workload.transformer import Transformer
-
-VOCABULARY_MULTIPLE: Final = 128
-"""Megatron's default of ``--make-vocab-size-divisible-by``."""
 
 
 class Cut(StrEnum):
@@ -185,14 +182,14 @@ def norm_width(model: Transformer, width: int) -> int:
     return 2 * width if model.norm is Norm.LAYER else width
 
 
-def padded_vocabulary(vocabulary: int, tensor: int) -> int:
-    """Return the vocabulary rounded up to a multiple of 128 x ``tensor``, as Megatron pads it.
+def padded_vocabulary(model: Transformer, tensor: int) -> int:
+    """Return the vocabulary rounded up to a multiple of the model's for each of ``tensor`` ranks.
 
-    Every rank then holds a whole number of 128-row tiles: GPT-3's 50,257 becomes 51,200 for a
-    tensor degree of 8.
+    Megatron's multiple of 128 gives every rank a whole number of 128-row tiles: GPT-3's 50,257
+    becomes 51,200 for a tensor degree of 8.
     """
-    multiple = VOCABULARY_MULTIPLE * tensor
-    return -(-vocabulary // multiple) * multiple
+    multiple = model.vocabulary_multiple * tensor
+    return -(-model.vocabulary // multiple) * multiple
 
 
 def layer_parameters_per_rank(model: Transformer, tensor: int) -> RankParameters:
@@ -271,7 +268,7 @@ def _check_divisible(model: Transformer, tensor: int) -> None:
 
 
 def _vocabulary_rows(model: Transformer, tensor: int) -> int:
-    return padded_vocabulary(model.vocabulary, tensor) // tensor
+    return padded_vocabulary(model, tensor) // tensor
 
 
 def _norm(model: Transformer, name: str, width: int) -> Weight:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from simulator.operators import Kernels, Pointwise
+from simulator.operators import Kernels, LossKernel, Pointwise
+from simulator.precision import Precision
 from simulator.workload.transformer import Norm, Positions
 
 if TYPE_CHECKING:
-    from simulator.precision import Precision
     from simulator.workload.transformer import Transformer
 
 
@@ -51,6 +51,14 @@ FUSED_LOSS = Traffic(4, 2, 4, 1)
 """Maximum and exponentials from bf16 logits (2+2); the gradient overwrites them (2+2)."""
 UNFUSED_LOSS = Traffic(30, 5, 14, 3)
 """fp32 copy (2+4), maximum (4), shift (4+4), exponential and sum (4+4+4); backward scale, cast."""
+GATHERED_LOSS = Traffic(18, 5, 22, 4)
+"""fp32 copy (2+4), log-softmax (4+4), accuracy's argmax (4); backward: the loss's gradient as zeros
+(4), log-softmax (4+4+4), back to bf16 (4+2)."""
+LOSSES = {
+    LossKernel.FUSED: FUSED_LOSS,
+    LossKernel.VOCABULARY_PARALLEL: UNFUSED_LOSS,
+    LossKernel.GATHERED: GATHERED_LOSS,
+}
 
 
 def _passes(name: str, elements: float, traffic: Traffic) -> tuple[Pointwise, Pointwise]:
@@ -107,10 +115,34 @@ def head_preparation(
 
 def cross_entropy(elements: float, kernels: Kernels) -> tuple[Pointwise, Pointwise]:
     """Return the loss over ``elements`` logits, forward and backward."""
-    traffic = FUSED_LOSS if kernels.fused_cross_entropy else UNFUSED_LOSS
-    return _passes("cross_entropy", elements, traffic)
+    return _passes("cross_entropy", elements, LOSSES[kernels.loss])
 
 
-def gradient_accumulation(parameters: float, gradients: Precision) -> Pointwise:
-    """Return the pass that adds bf16 weight gradients into a buffer of ``gradients``."""
-    return Pointwise("gradient_accumulation", (2 + 2 * gradients.n_bytes) * parameters)
+def gradient_accumulation(parameters: float, gradients: Precision, kernels: Kernels) -> Pointwise:
+    """Return the pass that adds bf16 weight gradients into a buffer of ``gradients``.
+
+    Deferred to the end of the backward pass it goes through an fp32 copy (written and read).
+    """
+    copy = 2 * Precision.FP32.n_bytes if kernels.deferred_accumulation else 0.0
+    traffic = Precision.BF16.n_bytes + 2 * gradients.n_bytes + copy
+    return Pointwise("gradient_accumulation", traffic * parameters)
+
+
+def quantisation(
+    elements: float, precision: Precision, kernels: Kernels, name: str
+) -> tuple[Pointwise, ...]:
+    """Return the passes that turn ``elements`` bf16 values into a GEMM operand of ``precision``.
+
+    Two copies are written, one for each direction in which products run over the operand (fp8
+    needs its transpose; the blocks of MXFP8 follow the direction). None above 16 bits.
+
+    References
+    ----------
+    NVIDIA Transformer Engine documentation, "MXFP8": row- and column-wise copies.
+    """
+    if precision.n_bytes >= Precision.BF16.n_bytes:
+        return ()
+    cast = Pointwise(name, (Precision.BF16.n_bytes + 2 * precision.n_bytes) * elements)
+    if not kernels.current_scaling:
+        return (cast,)
+    return Pointwise(f"{name}_maximum", Precision.BF16.n_bytes * elements), cast

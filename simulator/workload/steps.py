@@ -22,6 +22,8 @@ class Step:
     """Belongs to the weight gradient: a split backward pass (I, W) runs it in W."""
     under: tuple[Gemm, ...] = ()
     """Independent GEMMs that an asynchronous stack runs while this communication is under way."""
+    final: bool = False
+    """Never recomputed: what follows the model (the loss)."""
     beside: Gemm | None = None
     """The GEMM that feeds or consumes this communication: chunked overlap can hide behind it."""
 
@@ -34,6 +36,8 @@ class Saved:
     n_bytes: float
     core_attention: bool = False
     """Dropped by selective recomputation."""
+    final: bool = False
+    """Kept even if its block is recomputed in full (the logits that the loss works on)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,5 +57,8 @@ class Transformer:
     """A norm right after the embedding (BLOOM)."""
     qk_norm: Flag = False
     """A norm on each query and key head (Qwen3)."""
+    vocabulary_multiple: Count = 128
+    """The embedding's rows on each tensor-parallel rank are padded to a multiple of this
+    (Megatron's ``--make-vocab-size-divisible-by``)."""
     post_norms: Flag = False
     """A second norm after attention and after MLP (Gemma 2 and 3)."""

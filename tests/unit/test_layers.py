@@ -15,6 +15,7 @@ from simulator.operators import (
     Communication,
     Gemm,
     Kernels,
+    LossKernel,
     Role,
 )
 from simulator.precision import Precision
@@ -57,11 +58,15 @@ FUSED = Kernels(
     fused_activation=True,
     fused_rope=True,
     fused_residual=True,
-    fused_cross_entropy=True,
+    loss=LossKernel.FUSED,
+    merged_gate=True,
+    fused_quantisation=True,
+    current_scaling=False,
     fused_gradient_accumulation=True,
+    deferred_accumulation=False,
     dropout=False,
 )
-UNFUSED_ATTENTION = replace(FUSED, attention=AttentionKernel.UNFUSED, dropout=True)
+STORED_SCORES = replace(FUSED, attention=AttentionKernel.FUSED_SOFTMAX, dropout=True)
 SEQUENCE, BATCH = 2048, 2
 TOKENS = SEQUENCE * BATCH
 
@@ -196,7 +201,7 @@ def test_a_rank_alone_sends_nothing() -> None:
 @pytest.mark.parametrize("tensor", [1, 2, 8])
 def test_saved_activations_with_tensor_parallelism(tensor: int) -> None:
     """s b h (10 + 24/t + 5as/ht): Korthikanti et al. 2022, equation 2 (equation 1 for t = 1)."""
-    block = transformer_layer(GPT, shard(tensor), UNFUSED_ATTENTION)
+    block = transformer_layer(GPT, shard(tensor), STORED_SCORES)
     scores = 5 * GPT.heads * SEQUENCE / (GPT.hidden * tensor)
     expected = TOKENS * GPT.hidden * (10 + 24 / tensor + scores)
     assert block.saved_bytes == pytest.approx(expected)
@@ -206,14 +211,14 @@ def test_saved_activations_with_tensor_parallelism(tensor: int) -> None:
 def test_saved_activations_with_sequence_parallelism(tensor: int) -> None:
     """s b h / t (34 + 5as/h): Korthikanti et al. 2022, equation 4."""
     sharded = shard(tensor, sequence_parallel=True)
-    block = transformer_layer(GPT, sharded, UNFUSED_ATTENTION)
+    block = transformer_layer(GPT, sharded, STORED_SCORES)
     scores = 5 * GPT.heads * SEQUENCE / GPT.hidden
     assert block.saved_bytes == pytest.approx(TOKENS * GPT.hidden * (34 + scores) / tensor)
 
 
 def test_selective_recomputation_drops_the_scores() -> None:
     """What is left is 34 s b h / t: Korthikanti et al. 2022, equation 5."""
-    block = transformer_layer(GPT, shard(8, sequence_parallel=True), UNFUSED_ATTENTION)
+    block = transformer_layer(GPT, shard(8, sequence_parallel=True), STORED_SCORES)
     kept = sum(saved.n_bytes for saved in block.saved if not saved.core_attention)
     assert kept == pytest.approx(34 * TOKENS * GPT.hidden / 8)
 

@@ -201,7 +201,8 @@ def test_megascale_says_which_values_are_assumed() -> None:
     [(50_257, 1, 50_304), (50_257, 8, 51_200), (51_200, 8, 51_200), (128_256, 8, 129_024)],
 )
 def test_megatron_vocabulary_padding(vocabulary: int, tensor: int, padded: int) -> None:
-    assert padded_vocabulary(vocabulary, tensor) == padded
+    model = replace(PRESETS["gpt3-175b"], vocabulary=vocabulary)
+    assert padded_vocabulary(model, tensor) == padded
 
 
 def test_gpt3_layer_shard_by_hand() -> None:
@@ -309,8 +310,9 @@ def test_a_layer_is_its_blocks(drawn: tuple[Transformer, int]) -> None:
     assert parameters.matmul_parameters_per_layer(model) <= blocks
 
 
-@given(st.integers(1, 10**6), st.sampled_from([1, 2, 4, 8, 16, 64]))
-def test_padding_is_the_least_multiple(vocabulary: int, tensor: int) -> None:
-    padded = padded_vocabulary(vocabulary, tensor)
-    assert padded % (128 * tensor) == 0
-    assert 0 <= padded - vocabulary < 128 * tensor
+@given(st.integers(1, 10**6), st.sampled_from([1, 2, 4, 8, 16, 64]), st.sampled_from([1, 8, 128]))
+def test_padding_is_the_least_multiple(vocabulary: int, tensor: int, multiple: int) -> None:
+    model = replace(PRESETS["gpt3-175b"], vocabulary=vocabulary, vocabulary_multiple=multiple)
+    padded = padded_vocabulary(model, tensor)
+    assert padded % (multiple * tensor) == 0
+    assert 0 <= padded - vocabulary < multiple * tensor

@@ -1,0 +1,74 @@
+"""The cells of a table's row, and what stands for the empty ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from simulator.errors import SimulatorError
+
+if TYPE_CHECKING:
+    from simulator.validation.sources import Source
+
+Row = dict[str, str]
+"""A row of the table as text; empty where the source does not say."""
+
+
+class UnsupportedError(SimulatorError):
+    """A row that describes something this version does not simulate."""
+
+
+class InvalidError(SimulatorError):
+    """A row that contradicts itself or lacks what no default can replace."""
+
+
+@dataclass
+class Cells:
+    """The cells of a row, with the defaults that were taken for empty ones."""
+
+    row: Row
+    source: Source
+    assumed: dict[str, str] = field(default_factory=dict)
+
+    def text(self, column: str) -> str:
+        """Return a cell, the source's default if it is empty, else nothing."""
+        value = self.row.get(column, "").strip()
+        if value or column not in self.source.defaults:
+            return value
+        default = self.source.defaults[column]
+        self.assumed[column] = default
+        return default
+
+    def needed(self, column: str) -> str:
+        """Return a cell that no row can do without.
+
+        Raises
+        ------
+        InvalidError
+            If it is empty and the source has no default.
+        """
+        value = self.text(column)
+        if not value:
+            raise InvalidError(f"{column} is empty, and the source {self.row['source']} gives none")
+        return value
+
+    def count(self, column: str) -> int:
+        """Return a cell as a whole number.
+
+        Raises
+        ------
+        InvalidError
+            If it is empty or no whole number.
+        """
+        value = self.needed(column)
+        try:
+            number = float(value)
+        except ValueError:
+            raise InvalidError(f"{column} must be a number, got {value!r}") from None
+        if number != int(number) or number < 0:
+            raise InvalidError(f"{column} must be a whole number, got {value!r}")
+        return int(number)
+
+    def flag(self, column: str) -> bool:
+        """Return a cell as true or false; empty is false."""
+        return self.text(column).lower() in ("true", "1", "1.0", "yes")
