@@ -43,7 +43,6 @@ GEMM = (
     "gemm.bandwidth",
 )
 ATTENTION = ("rate.64", "rate.128", "block_overhead", "imbalance")
-POINTWISE = ("pointwise.kernel_overhead", "pointwise.bandwidth")
 PASSES = {"fwd": "forward", "bwd": "backward"}
 OUTLIER = 0.05
 """Relative error from which a row counts less than its square: tables hold slow outliers."""
@@ -60,7 +59,6 @@ def main() -> None:
     for table, read, refit in (
         (arguments.gemm, tables.gemm_measurements, refitted_gemm),
         (arguments.attention, tables.attention_measurements, refitted_attention),
-        (arguments.pointwise, tables.pointwise_measurements, refitted_pointwise),
     ):
         if table:
             rows = read(table)
@@ -73,7 +71,7 @@ def command_line() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("accelerator", help="accelerator profile, such as h200-sxm")
-    for table in ("gemm", "attention", "pointwise", "misc"):
+    for table in ("gemm", "attention", "misc"):
         parser.add_argument(f"--{table}", type=Path, metavar="CSV", help=f"{table} table")
     return parser
 
@@ -111,11 +109,6 @@ def refitted_attention(accelerator: Accelerator, rows: list[Measurement]) -> Acc
             paths.append(f"{model}.sustained_rate")
         accelerator = refitted(accelerator, paths, [row for row in rows if row.group == group])
     return accelerator
-
-
-def refitted_pointwise(accelerator: Accelerator, rows: list[Measurement]) -> Accelerator:
-    """Return the accelerator with overhead and bandwidth of pointwise kernels refitted."""
-    return refitted(accelerator, POINTWISE, rows)
 
 
 def refitted(

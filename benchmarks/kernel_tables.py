@@ -13,7 +13,6 @@ from simulator.operators import (
     Compute,
     Gemm,
     OptimizerUpdate,
-    Pointwise,
     Role,
 )
 from simulator.precision import Precision
@@ -42,14 +41,6 @@ HOST_BOUND: Final = 200e-6
 """Backward attention below this measured time [s] shows the host, not the device: not used."""
 ADAMW_BYTES_PER_PARAMETER: Final = 28.0
 """fp32: reads parameter, gradient and both moments, writes parameter and moments."""
-SINGLE_PASS: Final = ("copy", "add", "cast_fp8", "gelu", "layer_norm", "rms_norm")
-"""Rows of the pointwise table that one kernel does in one pass.
-
-The `_compiled` rows and `softmax_fp32out` move several times the bytes of their table:
-`rms_norm_compiled` takes eleven times a copy of the same tensor, as its chain of fp32 kernels
-would without fusion.
-"""
-
 PRECISIONS: Final = {"bf16": Precision.BF16, "fp8": Precision.FP8}
 
 
@@ -78,12 +69,6 @@ def attention_measurements(path: Path) -> list[Measurement]:
         if row.group.endswith("bwd") and row.time + TIMING_OVERHEAD > HOST_BOUND
     ]
     return forward + backward
-
-
-def pointwise_measurements(path: Path) -> list[Measurement]:
-    """Return the single-pass rows of a pointwise table."""
-    rows = _measurements(path, _pointwise, ("op", "rows", "cols"))
-    return [row for row in rows if row.operator.name in SINGLE_PASS]
 
 
 def optimizer_measurements(path: Path) -> list[Measurement]:
@@ -150,11 +135,6 @@ def _attention(row: dict[str, str]) -> tuple[str, Attention]:
         kernel=AttentionKernel(backend),
     )
     return f"attention {backend} {direction}", attention
-
-
-def _pointwise(row: dict[str, str]) -> tuple[str, Pointwise]:
-    name = row["op"]
-    return f"pointwise {name}", Pointwise(name=name, n_bytes=float(row["bytes_moved"]))
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -5,9 +5,10 @@ it needs::
 
     python benchmarks/measure_operators.py --out measurements/mine
 
-writes gemm.csv, gemm_alignment.csv, attention.csv, grouped_gemm.csv, pointwise.csv, pointwise_kernels.csv,
-launches.csv, misc.csv and overlap.csv, in the formats of `benchmarks/measurements`. ``--quick``
-takes a tenth of the shapes. Times are medians; the level-2 cache is flushed or outgrown.
+writes gemm.csv, gemm_alignment.csv, attention.csv, grouped_gemm.csv, pointwise.csv,
+pointwise_kernels.csv, launches.csv, misc.csv and overlap.csv, in the formats of
+`benchmarks/measurements`. ``--quick`` takes a tenth of the shapes. Times are medians; the level-2
+cache is flushed or outgrown.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from gpu.tables import Row
 
 TABLES: Final = (
-    "misc", "pointwise", "launches", "overlap", "attention", "gemm_alignment", "gemm", "grouped_gemm",
+    "misc", "pointwise", "launches", "overlap",
+    "attention", "gemm_alignment", "gemm", "grouped_gemm",
 )  # fmt: skip
 
 

@@ -42,25 +42,27 @@ class Case(NamedTuple):
     style: str = "llama"
 
 
+GATED, PLAIN = True, False
+
 CASES: Final = (
-    Case("llama-3.2B-like-12layers", 12, 3072, 24, 8, 8192, 128256, True, 4096, 1, 4),
-    Case("llama-3.2B-like-12layers", 12, 3072, 24, 8, 8192, 128256, True, 4096, 1, 4, "full"),
-    Case("llama-13B-4layers", 4, 5120, 40, 40, 13824, 32000, True, 4096, 2, 4),
-    Case("gpt-2048-12layers", 12, 2048, 16, 16, 8192, 50304, False, 1024, 8, 4),
-    Case("qwen-like-14layers", 14, 1536, 12, 2, 8960, 151936, True, 2048, 2, 4),
-    Case("llama-1.2B", 16, 2048, 32, 8, 8192, 50304, True, 2048, 2, 4, "none", "eager"),
-    Case("llama-8B-4layers", 4, 4096, 32, 8, 14336, 32000, True, 2048, 2, 4, "none", "eager",
+    Case("llama-3.2B-like-12layers", 12, 3072, 24, 8, 8192, 128256, GATED, 4096, 1, 4),
+    Case("llama-3.2B-like-12layers", 12, 3072, 24, 8, 8192, 128256, GATED, 4096, 1, 4, "full"),
+    Case("llama-13B-4layers", 4, 5120, 40, 40, 13824, 32000, GATED, 4096, 2, 4),
+    Case("gpt-2048-12layers", 12, 2048, 16, 16, 8192, 50304, PLAIN, 1024, 8, 4),
+    Case("qwen-like-14layers", 14, 1536, 12, 2, 8960, 151936, GATED, 2048, 2, 4),
+    Case("llama-1.2B", 16, 2048, 32, 8, 8192, 50304, GATED, 2048, 2, 4, "none", "eager"),
+    Case("llama-8B-4layers", 4, 4096, 32, 8, 14336, 32000, GATED, 2048, 2, 4, "none", "eager",
          "flash"),
-    Case("gpt-1.3B", 24, 2048, 16, 16, 8192, 51200, False, 2048, 1, 4, "none", "eager", "math",
+    Case("gpt-1.3B", 24, 2048, 16, 16, 8192, 51200, PLAIN, 2048, 1, 4, "none", "eager", "math",
          "gpt"),
-    Case("gpt-1.3B", 24, 2048, 16, 16, 8192, 51200, False, 2048, 2, 4, "full", "eager", "math",
+    Case("gpt-1.3B", 24, 2048, 16, 16, 8192, 51200, PLAIN, 2048, 2, 4, "full", "eager", "math",
          "gpt"),
-    Case("gpt-350M", 24, 1024, 16, 16, 4096, 51200, False, 1024, 1, 8, "none", "eager", "flash",
+    Case("gpt-350M", 24, 1024, 16, 16, 4096, 51200, PLAIN, 1024, 1, 8, "none", "eager", "flash",
          "gpt"),
-    Case("gpt-5120-4layers", 4, 5120, 40, 40, 20480, 51200, False, 2048, 2, 4, "none", "eager",
+    Case("gpt-5120-4layers", 4, 5120, 40, 40, 20480, 51200, PLAIN, 2048, 2, 4, "none", "eager",
          "math", "gpt"),
-    Case("llama-350M", 24, 1024, 16, 16, 2816, 32000, True, 2048, 1, 8, "none", "eager"),
-    Case("llama-350M", 24, 1024, 16, 16, 2816, 32000, True, 2048, 1, 8),
+    Case("llama-350M", 24, 1024, 16, 16, 2816, 32000, GATED, 2048, 1, 8, "none", "eager"),
+    Case("llama-350M", 24, 1024, 16, 16, 2816, 32000, GATED, 2048, 1, 8),
 )  # fmt: skip
 WARM_STEPS: Final = 3
 TIMED_STEPS: Final = 5
@@ -183,11 +185,11 @@ class Trainer:
 
         self._optimizer.step()
         with torch.no_grad():
-            torch._foreach_copy_(self._weights, self._masters)  # noqa: SLF001
-            torch._foreach_zero_([master.grad for master in self._masters])  # noqa: SLF001
+            torch._foreach_copy_(self._weights, self._masters)
+            torch._foreach_zero_([master.grad for master in self._masters])
 
 
-def mark() -> Any:
+def mark() -> Any:  # noqa: ANN401 - a device event
     """Return an event recorded now."""
     import torch  # noqa: PLC0415
 

@@ -2,14 +2,16 @@
 
     python benchmarks/select_published.py DIR      # with published_runs.csv and amd_runs.csv
 
-The choice depends on the tables alone. Small sources are taken whole. Of the layouts study each group
-of layouts keeps its fastest, its slowest, an even spread between them and out-of-memory runs; of other
-large sources an even spread over model, size and speed remains.
+The choice depends on the tables alone, never on a prediction. Small sources are taken whole. Of the
+layouts study each group of layouts keeps its fastest, its slowest, an even spread between them and
+out-of-memory runs; of other large sources an even spread over model, size and speed remains.
+The README beside it lists the sources by published_sources.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +19,21 @@ import numpy as np
 import pandas as pd
 
 TARGET: Final = Path(__file__).parent / "published" / "runs.csv"
+README: Final = """# Published training runs
+
+`runs.csv`: {rows} measured runs that others published, for
+`simulator validate benchmarks/published/runs.csv`. Each row cites its source in `source_ref`; empty
+cells are what a source does not say; `flags` warns of rows that are hard to judge by, `notes` says
+how figures were read. Chosen by rule, not by error, by `benchmarks/select_published.py`.
+
+The figures are facts that the sources below report. Their texts, tables and repositories stand
+under their own licences, which differ and are not this project's: cite the source, not this table,
+and read its licence before you copy more than single figures.
+
+| source | rows | title | where |
+|---|--:|---|---|
+{lines}
+"""
 GROUP: Final = ["model", "n_accel", "seq_len", "gbs"]
 RANKED: Final = {"aleph_alpha_layouts": (14, 10)}
 """Timed and out-of-memory rows of each group of layouts, by source."""
@@ -41,8 +58,23 @@ def main() -> None:
     chosen = pd.concat([selection(published), amd], ignore_index=True)
     TARGET.parent.mkdir(exist_ok=True)
     chosen.to_csv(TARGET, index=False, lineterminator="\n")
+    sources = json.loads((directory / "published_sources.json").read_text(encoding="utf-8"))
+    text = README.format(rows=len(chosen), lines="\n".join(source_lines(chosen, sources)))
+    TARGET.with_name("README.md").write_text(text, encoding="utf-8")
     print(chosen["source"].value_counts().to_string())
     print(f"{len(chosen)} rows in {TARGET}")
+
+
+def source_lines(runs: pd.DataFrame, sources: dict[str, dict[str, str]]) -> list[str]:
+    """Return a line per source: rows, title and where it stands; its first citation if unlisted."""
+    lines = []
+    for source in runs["source"].unique():
+        part = runs[runs["source"] == source]
+        known = sources.get(source, {})
+        title = known.get("title", source)
+        where = known.get("where", part["source_ref"].iloc[0])
+        lines.append(f"| {source} | {len(part)} | {title} | {where} |")
+    return lines
 
 
 def selection(runs: pd.DataFrame) -> pd.DataFrame:

@@ -1,42 +1,39 @@
 """Write docs/validation.md and docs/images/validation.png.
 
-    python benchmarks/write_validation.py                 # the curated runs in benchmarks/published
-    python benchmarks/write_validation.py --tables DIR    # published_runs.csv, amd_runs.csv and, where
-                                                          # they lie there, collectives and kernels
+    python benchmarks/write_validation.py                 # the curated runs, benchmarks/published
+    python benchmarks/write_validation.py --tables DIR    # all tables that lie in a directory
 
-The words between the tables stand in benchmarks/validation.md.jinja.
+A directory may hold published_runs.csv, amd_runs.csv, collectives_measured.csv and h200/ (kernels
+and steps on one accelerator). The words between the tables stand in benchmarks/validation.md.jinja.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import os
-from concurrent.futures import ProcessPoolExecutor
-from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from simulator.catalog import Catalog
-from simulator.documents import validate
-from simulator.hardware.accelerator import Accelerator
 from simulator.report.palette import write_figure
 from simulator.report.validation_document import document_parts, error_markdown
 from simulator.report.validation_plot import validation_figure
-from simulator.units import MICRO, MILLI, TERA
-from simulator.validation import collectives, operators, runs, steps
-from simulator.validation.predictions import side_by_side
+from simulator.validation.collectives import part_summary
+from simulator.validation.predictions import (
+    predict_collectives,
+    predict_operators,
+    predict_runs,
+    predict_steps,
+)
 from simulator.validation.statistics import (
-    error_statistics,
     operator_errors,
     ranked_layouts,
     step_errors,
     summary,
     with_errors,
 )
+from simulator.validation.tables import read_table
 
 HERE: Final = Path(__file__).parent
 DOCS: Final = HERE.parent / "docs"
@@ -62,7 +59,8 @@ def main() -> None:
     found = [directory / name for name in RUNS if (directory / name).is_file()]
     if not found:
         parser.error(f"{directory} holds none of {', '.join(RUNS)}")
-    predictions = pd.concat([predicted_runs(path) for path in found], ignore_index=True)
+    tables = [predict_runs(read_table(path)) for path in found]
+    predictions = pd.concat(tables, ignore_index=True)
     compared = with_errors(predictions)
     figures = summary(predictions)
     figure = validation_figure(compared, ranked_layouts(compared), figures)
@@ -71,26 +69,6 @@ def main() -> None:
     write_figure(figure, DOCS / "images" / "validation.png")
     (DOCS / "validation.md").write_text(page(parts), encoding="utf-8")
     print(parts["headline"])
-
-
-def predicted_runs(path: Path) -> pd.DataFrame:
-    """Return the runs of a table beside their predictions, on all cores."""
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        answers = list(pool.map(predicted_run, rows, chunksize=8))
-    return side_by_side(pd.read_csv(path, low_memory=False), pd.DataFrame(answers))
-
-
-def predicted_run(row: dict[str, str]) -> dict[str, Any]:
-    """Return the prediction of one run."""
-    return runs.predict_row(row, catalog())
-
-
-@cache
-def catalog() -> Catalog:
-    """Return the shipped profiles, read once per process."""
-    return Catalog()
 
 
 def more_tables(directory: Path) -> dict[str, str]:
@@ -108,8 +86,7 @@ def more_tables(directory: Path) -> dict[str, str]:
 
 def collective_table(path: Path) -> str:
     """Return errors of collectives by part, scope and size band."""
-    predicted = collectives.predict(pd.read_csv(path, low_memory=False))
-    return error_markdown(collectives.part_summary(predicted))
+    return error_markdown(part_summary(predict_collectives(read_table(path))))
 
 
 def operator_table(paths: list[Path]) -> str:
@@ -119,30 +96,18 @@ def operator_table(paths: list[Path]) -> str:
 
 def kernel_errors(path: Path) -> pd.DataFrame:
     """Return errors of one table of kernels; its variants in one column."""
-    timings = pd.read_csv(path)
-    part = validate(Accelerator, catalog().document("accelerator", KERNEL_PART))
-    predicted = pd.Series(operators.predict(timings, part), index=timings.index)
-    variants = timings[KERNELS[path.name]].astype(str).agg(" ".join, axis=1)
+    frame = predict_operators(read_table(path), KERNEL_PART)
+    variants = frame[KERNELS[path.name]].astype(str).agg(" ".join, axis=1)
     groups = pd.DataFrame({"operator": path.stem.replace("_", " "), "variant": variants})
-    n_flop = timings["tflops"] * TERA * timings["time_us"] * MICRO if "tflops" in timings else None
-    return operator_errors(predicted, timings["time_us"], groups, n_flop)
+    n_flop = frame["n_flop"] if frame["n_flop"].notna().any() else None
+    return operator_errors(frame["time_us"], frame["measured_time_us"], groups, n_flop)
 
 
 def step_table(path: Path) -> str:
     """Return errors of step time and peak memory of steps on one accelerator."""
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    predicted = pd.DataFrame([steps.predict_row(row, catalog()) for row in rows])
-    measured = pd.read_csv(path)
-    errors = step_errors(
-        predicted.assign(
-            measured_step_time_s=measured["step_ms"] * MILLI,
-            measured_peak_memory_gib=measured["peak_alloc_gb"],
-        )
-    )
+    errors = step_errors(predict_steps(read_table(path)))
     lines = [{"quantity": name, **figures} for name, figures in errors.items()]
-    names = ["quantity", *error_statistics(pd.Series(dtype=float))]
-    return error_markdown(pd.DataFrame(lines, columns=names))
+    return error_markdown(pd.DataFrame(lines))
 
 
 def named(paths: list[Path]) -> str:

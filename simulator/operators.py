@@ -72,6 +72,30 @@ class LossKernel(StrEnum):
     parallelism every rank gathers all logits first."""
 
 
+class PointwiseKind(StrEnum):
+    """How a memory-bound kernel reaches its data: decides which share of the bandwidth it gets."""
+
+    ELEMENTWISE = "elementwise"
+    """Contiguous, vectorised: sums, activations, casts, fused rotary, look-ups."""
+    DROPOUT = "dropout"
+    """The same with random numbers drawn on the way."""
+    NORM = "norm"
+    """RMS norm in one kernel, also with a residual addition."""
+    LAYER_NORM = "layer_norm"
+    """LayerNorm in one kernel: mean and variance."""
+    NORM_BACKWARD = "norm_backward"
+    """Gradients of a fused norm: along rows for its input, along columns for its weight."""
+    SOFTMAX = "softmax"
+    """Softmax or loss along rows: exponentials, long rows are read more than once."""
+    SOFTMAX_BACKWARD = "softmax_backward"
+    UNFUSED = "unfused"
+    """A chain of an eager framework's kernels, some with fp32 copies or broadcast operands."""
+    STRIDED = "strided"
+    """Broadcast or permuted operands in every kernel: eager rotary embedding, bias, heads moved."""
+    TRANSPOSED = "transposed"
+    """Writes columns of what it reads in rows, through tiles on the chip."""
+
+
 @record
 class Kernels:
     """Implementations that decide traffic, launches and saved activations."""
@@ -233,6 +257,7 @@ class Pointwise:
     """Memory traffic [B], reads and writes."""
     kernels: int = 1
     """Kernels launched; unfused implementations launch several."""
+    kind: PointwiseKind = PointwiseKind.ELEMENTWISE
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ def measure(*, quick: bool) -> list[Row]:
     return rows
 
 
-def _rows(
+def _rows(  # noqa: PLR0917
     backend: str, batch: int, heads: int, kv_heads: int, sequence: int, head_dim: int
 ) -> Iterator[Row]:
     q = normal(batch, heads, sequence, head_dim).requires_grad_()
@@ -57,5 +57,6 @@ def _rows(
             # A graph, because the host launches the several kernels of this pass too slowly.
             ("bwd", graph_time([backward] * 4, 5, keep=False), 2.5 * flops),
         ):
+            rate = round(executed / seconds / 1e12, 1)
             yield {"backend": backend, "pass": which, **common,
-                   "time_us": microseconds(seconds), "tflops": round(executed / seconds / 1e12, 1)}  # fmt: skip
+                   "time_us": microseconds(seconds), "tflops": rate}  # fmt: skip

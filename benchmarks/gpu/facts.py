@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
-from gpu.tables import Row
 from gpu.timing import PowerLog, event_time, graph_time, host_time, normal, release
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from gpu.tables import Row
 
 MIB: Final = 2**20
 
@@ -50,9 +51,9 @@ def _updates(*, quick: bool) -> Iterator[Row]:
         values = [part.detach() for part in parts]
         weights = [value.bfloat16() for value in values]
         yield _timed("gradient_norm_fp32", setting, partial(_norm, gradients))
-        yield _timed("scale_fp32", setting, partial(torch._foreach_mul_, gradients, 0.9))  # noqa: SLF001
-        yield _timed("zero_fp32", setting, partial(torch._foreach_zero_, gradients))  # noqa: SLF001
-        yield _timed("copy_fp32_to_bf16", setting, partial(torch._foreach_copy_, weights, values))  # noqa: SLF001
+        yield _timed("scale_fp32", setting, partial(torch._foreach_mul_, gradients, 0.9))
+        yield _timed("zero_fp32", setting, partial(torch._foreach_zero_, gradients))
+        yield _timed("copy_fp32_to_bf16", setting, partial(torch._foreach_copy_, weights, values))
         yield _timed("add_bf16_to_fp32", setting, partial(_add_each, gradients, weights))
         del parts, gradients, values, weights
         release()

@@ -14,11 +14,12 @@ import triton
 import triton.language as tl
 from torch.nn.functional import scaled_dot_product_attention
 
-from gpu.tables import Row
 from gpu.timing import event_time, normal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from gpu.tables import Row
 
 TAKEN: Final = (0, 2, 4, 8, 16, 24, 32, 48)
 GEMMS: Final = ((4096, 8192, 8192), (8192, 3584, 8192), (4096, 28672, 8192), (2048, 4096, 4096),
@@ -56,7 +57,7 @@ def measure(*, quick: bool) -> list[Row]:
 
 def _work(name: str, work: Callable[[], object]) -> list[Row]:
     alone = _series(work, None)[0]
-    rows = []
+    rows: list[Row] = []
     for taken in TAKEN:
         beside, moving = _series(work, taken) if taken else (alone, 0.0)
         rows.append({

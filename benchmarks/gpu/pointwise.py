@@ -113,7 +113,7 @@ def _timed(
     rows: int,
     cols: int,
     n_bytes: float,
-    calls: list[Callable[[], object]],
+    calls: Sequence[Callable[[], object]],
     *,
     capture: bool = True,
 ) -> tuple[Row, list[Kernel]]:
@@ -123,7 +123,7 @@ def _timed(
     else:
         cold, warm = (event_time(calls[0], flush=flush) for flush in (True, False))
     # Cycles over all sets: neighbours in the list do not find each other's data.
-    kernels = kernels_of((calls * PROFILED_CALLS)[:PROFILED_CALLS])
+    kernels = kernels_of((list(calls) * PROFILED_CALLS)[:PROFILED_CALLS])
     row: Row = {
         "op": name,
         "rows": rows,

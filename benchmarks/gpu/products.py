@@ -73,11 +73,11 @@ def _linear(m: int, n: int, k: int) -> Iterator[Row]:
         one = torch.ones((), device="cuda")
         narrow = [tensor.to(torch.float8_e4m3fn) for tensor in (x, w)]
         scaled = partial(
-            torch._scaled_mm,
+            torch._scaled_mm,  # noqa: SLF001
             narrow[0],
             narrow[1].t(),
             scale_a=one,
-            scale_b=one,  # noqa: SLF001
+            scale_b=one,
             out_dtype=torch.bfloat16,
             use_fast_accum=True,
         )

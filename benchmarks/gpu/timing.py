@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -158,7 +158,7 @@ class PowerLog:
         self.power = ""
         self.clock = ""
 
-    def __enter__(self) -> PowerLog:
+    def __enter__(self) -> Self:
         """Start sampling."""
         query = "--query-gpu=power.draw,clocks.sm"
         command = ["nvidia-smi", query, "--format=csv,noheader,nounits", f"-lms={self._period}"]
@@ -171,7 +171,7 @@ class PowerLog:
         if self._process is None:
             return
         self._process.terminate()
-        text, _ = self._process.communicate()
+        text = self._process.communicate()[0]
         samples = [line.split(",") for line in text.splitlines() if line.count(",") == 1]
         later = samples[len(samples) // 2 :]
         with suppress(ValueError, statistics.StatisticsError):

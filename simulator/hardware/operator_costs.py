@@ -25,6 +25,7 @@ from simulator.operators import (
     GroupedGemm,
     OptimizerUpdate,
     Pointwise,
+    PointwiseKind,
 )
 from simulator.precision import Precision
 
@@ -56,7 +57,7 @@ def operator_time(operator: Compute, accelerator: Accelerator) -> float:
         case Attention():
             return attention_time(operator, accelerator)
         case Pointwise():
-            return pointwise_time(operator.n_bytes, operator.kernels, accelerator)
+            return pointwise_time(operator, accelerator)
         case OptimizerUpdate():
             return optimizer_time(operator, accelerator)
 
@@ -112,7 +113,8 @@ def _stored_scores_time(attention: Attention, accelerator: Accelerator) -> float
     kernels = passes.backward_kernels if attention.backward else passes.forward_kernels
     traffic = passes.backward_traffic if attention.backward else passes.forward_traffic
     products = sum(gemm_time(gemm, accelerator) for gemm in score_products(attention))
-    return products + pointwise_time(traffic * attention.score_bytes, kernels, accelerator)
+    between = Pointwise("scores", traffic * attention.score_bytes, kernels, PointwiseKind.UNFUSED)
+    return products + pointwise_time(between, accelerator)
 
 
 def score_products(attention: Attention) -> list[Gemm]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from simulator.errors import SimulatorError
-from simulator.operators import Attention, AttentionKernel, Gemm, GroupedGemm, Pointwise, Role
+from simulator.hardware.pointwise_tables import pointwise_of
+from simulator.operators import Attention, AttentionKernel, Gemm, GroupedGemm, Role
 from simulator.precision import Precision
 
 if TYPE_CHECKING:
@@ -91,11 +92,6 @@ def grouped_gemm_of(row: Row) -> GroupedGemm:
         rest, more = divmod(groups * mean - first, groups - 1)
         rows = [first, *(rest + (group < more) for group in range(groups - 1))]
     return GroupedGemm(name="grouped", rows=tuple(rows), n=int(row["n"]), k=int(row["k"]))
-
-
-def pointwise_of(row: Row) -> Pointwise:
-    """Return the pass over memory of a row."""
-    return Pointwise(name=str(row["op"]), n_bytes=float(row["bytes_moved"]))
 
 
 def _precision(name: object) -> Precision:

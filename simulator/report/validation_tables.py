@@ -110,7 +110,9 @@ def headline_sentence(summary: Mapping[str, Any]) -> str:
             f"bias {signed_percent(figures['bias'])}"
         )
     if figures["spearman"] is not None:
-        facts.append(f"Spearman {figures['spearman']:.2f} within layout groups")
+        facts.append(
+            f"Spearman {figures['spearman']:.2f} within {figures['groups']:,} groups of layouts"
+        )
     if known_outcomes(figures):
         facts.append(f"{percent_text(figures['verdicts']['accuracy'])} of memory verdicts right")
     return "; ".join(facts)

@@ -31,12 +31,23 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from simulator.catalog import Catalog
+    from simulator.hardware.accelerator import Accelerator
     from simulator.validation.cells import Row
 
 TUNED: Final[Mapping[str, tuple[str, ...]]] = {"mbs": ("1", "2", "4", "8")}
 """What is tried for a column that the authors tuned but did not print."""
 ALTERED: Final = "model_altered"
 """Flag of MegaScale's rows: attention and MLP in parallel, a sliding window."""
+GATED_FAMILIES: Final[Mapping[str, bool]] = {
+    "llama": True,
+    "mistral": True,
+    "qwen": True,
+    "gpt": False,
+    "bloom": False,
+}
+"""Whether the MLP is gated, by a part of the model's name, for tables that have no such column."""
+ALIASES: Final[Mapping[str, str]] = {"B200": "B200-SXM", "GB200": "GB200-NVL72"}
+"""Accelerators that some tables call otherwise."""
 WINDOW: Final = 1024
 """MegaScale's window [positions]; not printed, its FLOPs imply half the sequence."""
 REFUSED_FLAGS: Final[Mapping[str, str]] = {
@@ -108,7 +119,7 @@ def case_of(row: Row, source: Source, catalog: Catalog) -> Case:
     cluster = _cluster(cluster_name, catalog)
     layout = _layout(cells)
     batch, share = _batch(cells, layout)
-    software = _software(cells, catalog)
+    software = _software(cells, cluster.accelerator, catalog)
     scenario = Scenario(
         name=row["run_id"],
         model=_model(cells),
@@ -162,6 +173,8 @@ def _refuse(row: Row) -> None:
     for flag in row.get("flags", "").replace(",", " ").split():
         if flag in REFUSED_FLAGS:
             raise UnsupportedError(REFUSED_FLAGS[flag])
+    if "lora" in row.get("model", "").lower():
+        raise UnsupportedError(REFUSED_FLAGS["finetune"])
     if row.get("n_experts") not in ("", None, "0", "0.0", "1", "1.0"):
         raise UnsupportedError("mixture of experts")
     fsdp = row.get("fsdp", "")
@@ -174,7 +187,7 @@ def _refuse(row: Row) -> None:
 
 
 def _cluster_name(row: Row, source: Source) -> str:
-    accelerator = row["accelerator"]
+    accelerator = ALIASES.get(row["accelerator"], row["accelerator"])
     name = source.clusters.get(accelerator) or CLUSTERS.get(accelerator)
     if name is None:
         raise UnsupportedError(f"no profile of the accelerator {accelerator}")
@@ -192,7 +205,7 @@ def _stack_profile(name: str, catalog: Catalog) -> Software:
 
 
 def _model(cells: Cells) -> Transformer:
-    gated = cells.flag("gated_mlp")
+    gated = _gated(cells)
     heads = cells.count("n_heads")
     hidden = cells.count("hidden")
     multiple = int(cells.text("vocabulary_multiple") or 128)
@@ -224,6 +237,24 @@ def _model(cells: Cells) -> Transformer:
         parallel_block=altered,
         window=WINDOW if altered else 0,
     )
+
+
+def _gated(cells: Cells) -> bool:
+    """Return whether the MLP is gated: as the row says, else as the model's family is known to be.
+
+    Raises
+    ------
+    InvalidError
+        If the row does not say and the family is not known here.
+    """
+    if cells.text("gated_mlp"):
+        return cells.flag("gated_mlp")
+    name = cells.row["model"].lower()
+    for family, gated in GATED_FAMILIES.items():
+        if family in name:
+            cells.assumed["gated_mlp"] = str(gated)
+            return gated
+    raise InvalidError(f"gated_mlp is empty, and {cells.row['model']} is of no family known here")
 
 
 def _layout(cells: Cells) -> Layout:
@@ -285,7 +316,7 @@ def _precision(cells: Cells) -> Precision:
 
 
 def _recompute(cells: Cells) -> Recompute:
-    text = cells.text("recompute") or "none"
+    text = (cells.text("recompute") or "none").partition(" (")[0]
     if text in ("none", "full", "selective"):
         return Recompute(mode=Recomputation(text))
     if text == "selective layer":
@@ -307,13 +338,29 @@ def stack_of(row: Row, source: Source) -> str:
     return source.altered if source.altered and ALTERED in row.get("flags", "") else source.software
 
 
-def _software(cells: Cells, catalog: Catalog) -> Software:
+def _software(cells: Cells, part: Accelerator, catalog: Catalog) -> Software:
     software = _stack_profile(stack_of(cells.row, cells.source), catalog)
     text = cells.text("attention_kernel")
     named = [kernel for start, kernel in ATTENTION.items() if text.startswith(start)]
     if not named:
-        return software
+        return _with_attention_of(part, software, cells)
     kernels = dataclasses.replace(
         software.kernels, attention=named[0], fused_norm="RMS kernel" in text
     )
     return dataclasses.replace(software, kernels=kernels)
+
+
+def _with_attention_of(part: Accelerator, software: Software, cells: Cells) -> Software:
+    """Return the stack with its own attention kernel, or the part's if that is not made for it.
+
+    Transformer Engine's fused attention is cuDNN's on NVIDIA parts, Composable Kernel's on AMD's.
+    """
+    fused = part.kernels.fused_attention
+    own = software.kernels.attention
+    if own in fused or own in part.kernels.score_passes or len(fused) != 1:
+        return software
+    (kernel,) = fused
+    cells.assumed["attention_kernel"] = str(kernel)
+    return dataclasses.replace(
+        software, kernels=dataclasses.replace(software.kernels, attention=kernel)
+    )

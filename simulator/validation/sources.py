@@ -191,8 +191,8 @@ SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
             defaults={**_MEGATRON, "sequence_parallel": "True", "optimizer_sharding": "ZeRO-1"},
         ),
         "mlperf": Source(
-            software="nemo-2024",
-            evidence="MLPerf Training submissions with NeMo: CUDA graphs, TP overlap",
+            software="mlperf-nemo-2024",
+            evidence="MLPerf Training submissions with NeMo: fp8 parameters",
             defaults={
                 **_MEGATRON,
                 "sequence_parallel": "True",

@@ -1,15 +1,15 @@
 """Memory-bound operators: bytes and kernels of norms, activations, residuals and the loss.
 
 Traffic is counted per element in bf16 (2 bytes), with fp32 intermediates (4 bytes) where an
-eager implementation writes them. A fused kernel reads each input and writes each output once;
-the unfused figures count the kernels of the eager PyTorch implementations.
+eager implementation writes them. Kernels and their operands are those that PyTorch 2.11's profiler
+lists for the eager and for the compiled form (``benchmarks/measurements/h100``).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from simulator.operators import Kernels, LossKernel, Pointwise
+from simulator.operators import Kernels, LossKernel, Pointwise, PointwiseKind
 from simulator.precision import Precision
 from simulator.workload.transformer import Norm, Positions
 
@@ -18,42 +18,54 @@ if TYPE_CHECKING:
 
 
 class Traffic(NamedTuple):
-    """Bytes per element and kernels, forward and backward."""
+    """Bytes per element and kernels, forward and backward, and how the kernels reach them."""
 
     forward_bytes: float
     forward_kernels: int
     backward_bytes: float
     backward_kernels: int
+    forward_kind: PointwiseKind = PointwiseKind.ELEMENTWISE
+    backward_kind: PointwiseKind = PointwiseKind.ELEMENTWISE
 
 
-FUSED_NORM = Traffic(4, 1, 6, 2)
-"""Forward: x in, y out. Backward: dy and x in, dx out, and one reduction of the weight gradient."""
-UNFUSED_RMS_NORM = Traffic(34, 6, 68, 12)
-"""Cast to fp32, square, mean, scale, cast back, weight: 6+8+4+8+6+... B; twice that backward."""
-UNFUSED_LAYER_NORM = Traffic(8, 2, 14, 3)
-"""PyTorch's native layer_norm: statistics and normalisation as two passes; it has no eager form."""
+FUSED_RMS_NORM = Traffic(4, 1, 10, 3, PointwiseKind.NORM, PointwiseKind.NORM_BACKWARD)
+"""Forward: x in, y out. Backward: dy and x in and dx out; dy and x again for the weight gradient,
+whose parts a third kernel adds up."""
+FUSED_LAYER_NORM = Traffic(4, 1, 10, 2, PointwiseKind.LAYER_NORM, PointwiseKind.NORM_BACKWARD)
+"""The same, with PyTorch's or Apex's kernels; it has no eager form."""
+UNFUSED_RMS_NORM = Traffic(36, 8, 92, 17, PointwiseKind.UNFUSED, PointwiseKind.UNFUSED)
+"""Cast to fp32 (6), square (8), mean (4), scale (8), cast back (6), weight (4), two on rows.
+Backward: weight and its gradient (4+6+2), cast (6), scale and its gradient (12+8+4), the square's
+gradient (4+8+8+12), sum of both ways (12), cast back (6), four on rows."""
 FUSED_GATED = Traffic(6, 1, 10, 1)
 """Forward: gate and up in, product out. Backward: product gradient, gate, up in; two out."""
 UNFUSED_GATED = Traffic(10, 2, 18, 3)
-"""SiLU (2+2), product (4+2); backward product (6+4) and SiLU (6+2)."""
-FUSED_PLAIN = Traffic(4, 1, 6, 1)
-"""Bias and GELU in one pass; backward reads the gradient and the input, writes one."""
-UNFUSED_PLAIN = Traffic(8, 2, 10, 2)
-"""Bias (2+2) and GELU (2+2); backward GELU (4+2) and the bias reduction (2) with a copy (2)."""
-FUSED_ROTARY = Traffic(4, 1, 4, 1)
-UNFUSED_ROTARY = Traffic(20, 5, 20, 5)
-"""Rotate halves (negate, concatenate: 4+4), two products (4+4) and their sum (4+...)."""
-FUSED_RESIDUAL = Traffic(6, 1, 6, 1)
+"""SiLU (2+2), product (4+2); backward both factors of the product (6+6) and SiLU (6)."""
+FUSED_PLAIN = Traffic(4, 1, 8, 3)
+"""Bias and GELU in one pass; backward reads the gradient and the input, writes one (6); the bias
+gradient reads it again (2), in two kernels."""
+UNFUSED_PLAIN = Traffic(8, 2, 8, 3, PointwiseKind.STRIDED)
+"""Bias (2+2) and GELU (2+2); backward GELU (4+2) and the bias reduction (2)."""
+FUSED_ROTARY = Traffic(4, 2, 4, 2)
+"""Queries and keys apart."""
+UNFUSED_ROTARY = Traffic(20, 10, 20, 10, PointwiseKind.STRIDED, PointwiseKind.STRIDED)
+"""Rotate halves (negate half of them 2, concatenate 4), two products (4+4), their sum (6); queries
+and keys apart."""
+PLAIN_RESIDUAL = Traffic(6, 1, 6, 1)
 """Two inputs, one sum; backward adds the two branches' gradients."""
-UNFUSED_RESIDUAL = Traffic(14, 3, 12, 2)
-"""Bias (2+2), dropout (2+2), sum (4+2)."""
-FUSED_LOSS = Traffic(4, 2, 4, 1)
-"""Maximum and exponentials from bf16 logits (2+2); the gradient overwrites them (2+2)."""
-UNFUSED_LOSS = Traffic(30, 5, 14, 3)
-"""fp32 copy (2+4), maximum (4), shift (4+4), exponential and sum (4+4+4); backward scale, cast."""
-GATHERED_LOSS = Traffic(18, 5, 22, 4)
-"""fp32 copy (2+4), log-softmax (4+4), accuracy's argmax (4); backward: the loss's gradient as zeros
-(4), log-softmax (4+4+4), back to bf16 (4+2)."""
+FUSED_RESIDUAL = Traffic(7, 2, 13, 4, PointwiseKind.DROPOUT)
+"""Two inputs, sum and mask out, a small kernel for the seed; backward dropout (5), bias gradient
+(2, in two kernels), sum of the branches' gradients (6)."""
+UNFUSED_RESIDUAL = Traffic(15, 3, 13, 4, PointwiseKind.DROPOUT)
+"""Bias (2+2), dropout (2+2+1), sum (4+2)."""
+FUSED_LOSS = Traffic(2, 2, 4, 1, PointwiseKind.SOFTMAX, PointwiseKind.SOFTMAX_BACKWARD)
+"""Maximum and sum of exponentials in one pass over bf16 logits; the gradient overwrites them."""
+UNFUSED_LOSS = Traffic(38, 9, 14, 6, PointwiseKind.UNFUSED, PointwiseKind.UNFUSED)
+"""Megatron's: fp32 copy (2+4), maximum (4), shift (8), exponential (8), sum (4), softmax (8), three
+on rows; backward scale (8), cast to bf16 (6), four on rows."""
+GATHERED_LOSS = Traffic(22, 5, 22, 4, PointwiseKind.UNFUSED, PointwiseKind.UNFUSED)
+"""fp32 copy (2+4), log-softmax (4+4+4, long rows are read twice), accuracy's argmax (4); backward:
+the loss's gradient as zeros (4), log-softmax (4+4+4), back to bf16 (4+2)."""
 LOSSES = {
     LossKernel.FUSED: FUSED_LOSS,
     LossKernel.VOCABULARY_PARALLEL: UNFUSED_LOSS,
@@ -62,9 +74,14 @@ LOSSES = {
 
 
 def _passes(name: str, elements: float, traffic: Traffic) -> tuple[Pointwise, Pointwise]:
-    forward = Pointwise(name, traffic.forward_bytes * elements, traffic.forward_kernels)
+    forward = Pointwise(
+        name, traffic.forward_bytes * elements, traffic.forward_kernels, traffic.forward_kind
+    )
     backward = Pointwise(
-        f"{name}_backward", traffic.backward_bytes * elements, traffic.backward_kernels
+        f"{name}_backward",
+        traffic.backward_bytes * elements,
+        traffic.backward_kernels,
+        traffic.backward_kind,
     )
     return forward, backward
 
@@ -73,10 +90,10 @@ def normalisation(
     model: Transformer, elements: float, kernels: Kernels
 ) -> tuple[Pointwise, Pointwise]:
     """Return one norm over ``elements`` activations, forward and backward."""
-    if kernels.fused_norm:
-        return _passes("norm", elements, FUSED_NORM)
-    unfused = UNFUSED_RMS_NORM if model.norm is Norm.RMS else UNFUSED_LAYER_NORM
-    return _passes("norm", elements, unfused)
+    if model.norm is not Norm.RMS:
+        return _passes("norm", elements, FUSED_LAYER_NORM)
+    traffic = FUSED_RMS_NORM if kernels.fused_norm else UNFUSED_RMS_NORM
+    return _passes("norm", elements, traffic)
 
 
 def activation(
@@ -91,7 +108,12 @@ def activation(
 
 
 def residual(elements: float, kernels: Kernels) -> tuple[Pointwise, Pointwise]:
-    """Return the residual addition (with bias and dropout), forward and backward."""
+    """Return the residual addition (with bias and dropout), forward and backward.
+
+    Without dropout it is one sum either way: a projection's bias is added by its GEMM.
+    """
+    if not kernels.dropout:
+        return _passes("residual", elements, PLAIN_RESIDUAL)
     traffic = FUSED_RESIDUAL if kernels.fused_residual else UNFUSED_RESIDUAL
     return _passes("residual", elements, traffic)
 
@@ -125,7 +147,7 @@ def gradient_accumulation(parameters: float, gradients: Precision, kernels: Kern
     """
     copy = 2 * Precision.FP32.n_bytes if kernels.deferred_accumulation else 0.0
     traffic = Precision.BF16.n_bytes + 2 * gradients.n_bytes + copy
-    return Pointwise("gradient_accumulation", traffic * parameters)
+    return Pointwise("gradient_accumulation", traffic * parameters, kind=PointwiseKind.UNFUSED)
 
 
 def quantisation(

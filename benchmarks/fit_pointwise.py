@@ -1,0 +1,134 @@
+r"""Refit the section ``pointwise`` of a kernels profile, and say how well it does where not fitted.
+
+Run from the repository root::
+
+    PYTHONPATH=. python benchmarks/fit_pointwise.py h100-sxm \
+        benchmarks/measurements/h100/pointwise.csv
+
+One shape in four, by the SHA-256 of operation, rows and columns, is held out. Times of a table
+without the column ``warm_time_us`` were taken between events and hold their 3.5 us.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+from scipy.optimize import least_squares
+
+from simulator.catalog import Catalog
+from simulator.documents import validate
+from simulator.hardware.accelerator import Accelerator
+from simulator.hardware.operator_tables import TIMING_OVERHEAD
+from simulator.hardware.pointwise_costs import pointwise_time
+from simulator.hardware.pointwise_tables import OPERATIONS, pointwise_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from simulator.operators import Pointwise
+
+HELD_OUT: Final = 4
+SMALLEST: Final = 1e6
+"""Least traffic [B] of a row that counts."""
+OUTLIER: Final = 0.05
+"""Relative error from which a row counts less than its square."""
+
+
+class Measurement(NamedTuple):
+    """One row: the operation, its device time [s], and whether the fit may see it."""
+
+    operator: Pointwise
+    time: float
+    held_out: bool
+
+
+def main() -> None:
+    """Print fitted constants by kind, and errors of fit and profile by kind and operation."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("accelerator", help="accelerator profile, such as h100-sxm")
+    parser.add_argument("table", type=Path, help="pointwise.csv")
+    arguments = parser.parse_args()
+    catalog = Catalog(())
+    document = catalog.document("accelerator", arguments.accelerator)
+    accelerator = validate(Accelerator, catalog.resolve("accelerator", document, ()))
+    rows = measurements(arguments.table)
+    for kind, group in by(rows, lambda row: row.operator.kind):
+        overhead, share = fitted([row for row in group if not row.held_out], accelerator)
+        print(f"{kind}: kernel_overhead_us {1e6 * overhead:.2f}, bandwidth {share:.3f}")
+    for label, chosen in (
+        ("fitted", [row for row in rows if not row.held_out]),
+        ("held out", [row for row in rows if row.held_out]),
+        ("all", rows),
+    ):
+        for kind, group in [*by(chosen, lambda row: row.operator.kind), ("together", chosen)]:
+            print(f"{label}, {kind}: {errors(group, accelerator)}")
+    for name, group in by(rows, lambda row: row.operator.name):
+        print(f"{name}: {errors(group, accelerator)}")
+
+
+def measurements(path: Path) -> list[Measurement]:
+    """Return the rows of a table whose operation is known and not tiny."""
+    with path.open(encoding="utf-8", newline="") as file:
+        table = [row for row in csv.DictReader(file) if row["op"] in OPERATIONS]
+    result = []
+    for row in table:
+        text = f"{row['op']}x{row['rows']}x{row['cols']}"
+        held_out = hashlib.sha256(text.encode()).digest()[0] % HELD_OUT == 0
+        between_events = 0.0 if "warm_time_us" in row else TIMING_OVERHEAD
+        operator = pointwise_of(row)
+        if operator.n_bytes >= SMALLEST:
+            time = float(row["time_us"]) * 1e-6 - between_events
+            result.append(Measurement(operator, time, held_out))
+    return result
+
+
+def by(
+    rows: Iterable[Measurement], key: Callable[[Measurement], str]
+) -> list[tuple[str, list[Measurement]]]:
+    """Return the rows grouped by ``key``."""
+    groups = defaultdict(list)
+    for row in rows:
+        groups[key(row)].append(row)
+    return sorted(groups.items())
+
+
+def fitted(rows: Sequence[Measurement], accelerator: Accelerator) -> tuple[float, float]:
+    """Return overhead [s] of one kernel and share of the bandwidth, fitted in log error."""
+    kernels = np.array([row.operator.kernels for row in rows])
+    moving = np.array([row.operator.n_bytes for row in rows])
+    moving /= accelerator.achievable_memory_bandwidth
+    measured = np.array([row.time for row in rows])
+
+    def residuals(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        overhead, inverse = values
+        times = kernels * (accelerator.launch_gap + overhead * 1e-6) + moving * inverse
+        return np.asarray(np.log(times / measured), dtype=np.float64)
+
+    solution = least_squares(
+        residuals, (1.0, 1.2), bounds=((0.0, 1.0), (50.0, 10.0)), loss="soft_l1", f_scale=OUTLIER
+    )
+    return float(solution.x[0]) * 1e-6, 1 / float(solution.x[1])
+
+
+def errors(rows: Sequence[Measurement], accelerator: Accelerator) -> str:
+    """Return count, median, 90th percentile and bias of the profile's relative errors."""
+    if not rows:
+        return "no rows"
+    relative = np.array([pointwise_time(row.operator, accelerator) / row.time for row in rows]) - 1
+    size = np.abs(relative)
+    return (
+        f"{len(rows)} rows, median {np.median(size):.1%}, p90 {np.quantile(size, 0.9):.1%}, "
+        f"bias {np.median(relative):+.1%}"
+    )
+
+
+if __name__ == "__main__":
+    main()
