@@ -106,7 +106,7 @@ def refitted_attention(accelerator: Accelerator, rows: list[Measurement]) -> Acc
         model = f"fused_attention.{kernel}"
         paths = [f"{model}.{PASSES[direction]}.{name}" for name in ATTENTION]
         if (kernel, direction) == ("cudnn", "fwd"):
-            paths.append(f"{model}.sustained_rate")
+            paths.append(f"{model}.forward.sustained_rate")
         accelerator = refitted(accelerator, paths, [row for row in rows if row.group == group])
     return accelerator
 

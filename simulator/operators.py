@@ -92,6 +92,8 @@ class PointwiseKind(StrEnum):
     """A chain of an eager framework's kernels, some with fp32 copies or broadcast operands."""
     STRIDED = "strided"
     """Broadcast or permuted operands in every kernel: eager rotary embedding, bias, heads moved."""
+    MIXED = "mixed"
+    """Operands of two formats, which PyTorch does not vectorise: bf16 added to fp32."""
     TRANSPOSED = "transposed"
     """Writes columns of what it reads in rows, through tiles on the chip."""
 
@@ -112,6 +114,9 @@ class Kernels:
     merged_gate: Flag
     """Gate and up projections are one GEMM; apart, each gradient is summed over the tensor group
     by a collective of its own."""
+    ring_attention: Flag
+    """With context parallelism, keys and values come from rank to rank and each block of them has an
+    attention kernel of its own, whose results are merged; else one kernel after an all-gather."""
     fused_quantisation: Flag
     """Low precision: norms and activations write their output quantised; apart, every operand of
     a GEMM takes a pass of its own."""
@@ -121,8 +126,8 @@ class Kernels:
     fused_gradient_accumulation: Flag
     """Weight-gradient GEMMs add into the gradient buffer; unfused: one more pass over it."""
     deferred_accumulation: Flag
-    """bf16 weight gradients of a whole pass are held and added to the gradient buffer at its end,
-    through an fp32 copy (a plain PyTorch loop); otherwise each layer's as it comes."""
+    """bf16 weight gradients of a whole pass are held and added to the gradient buffer at its end
+    (a plain PyTorch loop); otherwise each layer's as it comes."""
     dropout: Flag
     """Dropout active: masks are saved (one byte per element)."""
 

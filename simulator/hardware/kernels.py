@@ -29,6 +29,8 @@ class AttentionPass:
     rate: dict[Count, Positive]
     """Rate inside the loop over the opposite sequence, as a share of the achievable bf16 rate
     (capped at the part's peak), by head dimension: interpolated between, constant beyond."""
+    sustained_rate: Efficiency
+    """Rate at which power holds long calls, as a share of the achievable bf16 rate."""
     block_overhead: Annotated[NonNegative, MICROSECONDS]
     """Filling the pipeline and storing the result of one block [s]."""
     imbalance: NonNegative
@@ -43,8 +45,6 @@ class FusedAttention:
 
     block: Count
     """Positions per block, of queries forward and of keys backward."""
-    sustained_rate: Efficiency
-    """Rate at which power holds long calls, as a share of the achievable bf16 rate."""
     forward: AttentionPass
     backward: AttentionPass
 

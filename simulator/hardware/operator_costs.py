@@ -72,7 +72,7 @@ def attention_time(attention: Attention, accelerator: Accelerator) -> float:
     achievable = accelerator.achievable(Precision.BF16)
     arithmetic = _blocked_time(attention, fused, model, accelerator)
     memory = attention.n_bytes / accelerator.achievable_memory_bandwidth
-    sustained = attention.flops / (fused.sustained_rate * achievable)
+    sustained = attention.flops / (model.sustained_rate * achievable)
     busy = power_limited(max(arithmetic, memory), sustained, accelerator.kernels.boost_time)
     return accelerator.launch_gap + model.kernel_overhead + busy
 

@@ -6,7 +6,9 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from simulator.hardware.collective_costs import collective_time
+from simulator.hardware.interference import slowdown
 from simulator.hardware.operator_costs import operator_time
+from simulator.hardware.power import in_training
 from simulator.hardware.software import Launch
 from simulator.operators import Attention, Axis, Collective, Communication, Pointwise
 from simulator.program.patterns import Pattern, Segment
@@ -40,6 +42,7 @@ class Prices:
     ) -> None:
         """Price on ``cluster``; collectives of an axis cross that axis's span."""
         self._cluster = cluster
+        self._part = in_training(cluster.accelerator)
         self._software = software
         self._spans = spans
         self._known: dict[Compute | Communication, float] = {}
@@ -60,7 +63,27 @@ class Prices:
         if isinstance(operator, Communication):
             span = self._spans[operator.axis]
             return collective_time(operator.kind, operator.n_bytes, span, self._cluster)
-        return operator_time(operator, self._cluster.accelerator)
+        return operator_time(operator, self._part)
+
+    def slowdown(self, operator: Compute, beside: Communication) -> float:
+        """Return how many times longer an operator takes while a collective runs beside it.
+
+        The collective reads and writes its bytes once each.
+        """
+        duration = self.seconds(beside)
+        if duration <= 0.0:
+            return 1.0
+        taken = self._software.communication_multiprocessors
+        bandwidth = 2 * beside.n_bytes / duration
+        return slowdown(operator, self._part, taken, bandwidth)
+
+    def stretch(self, operator: Compute, beside: Communication, together: float) -> float:
+        """Return an operator's time over that alone if a collective runs for ``together`` [s]."""
+        alone = self.seconds(operator)
+        factor = self.slowdown(operator, beside)
+        if together <= 0.0 or alone <= 0.0 or alone * factor <= together:
+            return factor if together > 0.0 else 1.0
+        return 1.0 + together * (1.0 - 1.0 / factor) / alone
 
     def pattern(self, steps: Iterable[Step], kind: SpanKind) -> Pattern:
         """Return ``steps`` laid out in time; compute segments are of ``kind``.
@@ -172,30 +195,27 @@ class _Timeline:
 
     def _concurrent(self, operator: Communication, under: tuple[Compute, ...]) -> None:
         """Run ``under`` while the communication is under way."""
-        start = self._clock
-        communication = self._communicate(operator, start)
-        alone = sum(self._prices.seconds(item) for item in under)
-        share = self._prices.stolen_share
-        # Work done while the collective runs proceeds at (1 - share) of its rate.
-        together = min(alone / (1 - share), alone + share * communication)
+        end = self._clock + self._communicate(operator, self._clock)
         for item in under:
-            self._compute(item, together / alone)
-        self._clock = max(self._clock, start + communication)
+            beside = max(0.0, end - self._clock)
+            self._compute(item, self._prices.stretch(item, operator, beside))
+        self._clock = max(self._clock, end)
 
     def _sequential(self, operator: Communication, step: Step) -> None:
         """Wait for the communication, less what chunked overlap hides behind its GEMM."""
         duration = self._prices.seconds(operator)
-        hidden = 0.0
+        hidden = slowed = 0.0
         if operator.axis is Axis.TENSOR and step.beside is not None:
             hidden = min(
                 self._software.tensor_overlap * duration, self._prices.seconds(step.beside)
             )
+            slowed = hidden * (1.0 - 1.0 / self._prices.slowdown(step.beside, operator))
         elif operator.axis is Axis.CONTEXT:
             hidden = self._software.context_overlap * duration
+            slowed = self._prices.stolen_share * hidden
         # A gather hides behind the GEMM that consumes it, a reduction behind the one before it.
         early = 0.0 if operator.kind is Collective.ALL_GATHER else hidden
         self._communicate(operator, max(0.0, self._clock - early))
-        slowed = self._prices.stolen_share * hidden
         self._clock += duration - hidden
         if slowed > 0:
             self._segments.append(

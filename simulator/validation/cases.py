@@ -173,6 +173,8 @@ def _refuse(row: Row) -> None:
     for flag in row.get("flags", "").replace(",", " ").split():
         if flag in REFUSED_FLAGS:
             raise UnsupportedError(REFUSED_FLAGS[flag])
+    if row.get("notes", "").startswith("JAX (Paxml), FSDP"):
+        raise UnsupportedError("sharded parameters or gradients (ZeRO-2, ZeRO-3, FSDP)")
     if "lora" in row.get("model", "").lower():
         raise UnsupportedError(REFUSED_FLAGS["finetune"])
     if row.get("n_experts") not in ("", None, "0", "0.0", "1", "1.0"):

@@ -11,6 +11,7 @@ dropout.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -109,7 +110,7 @@ def embedding(model: Transformer, shard: Shard, kernels: Kernels) -> Block:
     table = float(rows * model.hidden)
     lookup = Pointwise("embedding", 2 * BF16 * elements, kernels=3)
     scatter = Pointwise("embedding_gradient", BF16 * (3 * elements + table), kernels=2)
-    accumulation = pointwise.gradient_accumulation(table, shard.gradient_precision, kernels)
+    accumulation = pointwise.gradient_accumulation(table, shard.gradient_precision)
     mask = (Saved("embedding_dropout", DROPOUT_MASK * shard.norm_tokens * model.hidden),)
     return Block(
         name="embedding",
@@ -286,8 +287,8 @@ class _Builder:
     def _core_attention(self, heads: int, kv_heads: int, *, backward: bool) -> tuple[Step, ...]:
         """Return scores to context; with context parallelism keys and values are gathered first.
 
-        The gather moves all keys and values at once, as Llama 3 does (section 3.3.2); a ring
-        moves the same bytes in pieces.
+        The gather moves all keys and values at once, as Llama 3 does (section 3.3.2); a ring moves
+        the same bytes in pieces.
         """
         model, shard = self.model, self.shard
         kernel = Attention(
@@ -311,9 +312,26 @@ class _Builder:
             return Step(Communication(name, kind, Axis.CONTEXT, n_bytes))
 
         gather = exchange("kv_all_gather", Collective.ALL_GATHER)
+        blocks = self._ring(kernel) if self.kernels.ring_attention else (Step(kernel),)
         if not backward:
-            return gather, Step(kernel)
-        return gather, Step(kernel), exchange("kv_reduce_scatter", Collective.REDUCE_SCATTER)
+            return gather, *blocks
+        return gather, *blocks, exchange("kv_reduce_scatter", Collective.REDUCE_SCATTER)
+
+    def _ring(self, whole: Attention) -> tuple[Step, ...]:
+        """Return attention as a ring of blocks: a causal one, then half-masked ones, and their merges.
+
+        Each rank holds an early and a late piece of the sequence, so that all have the same work:
+        of every other rank's keys it needs half, with all its queries, or all, with half of them.
+        """
+        if whole.window:
+            return (Step(whole),)
+        local = whole.queries
+        causal = dataclasses.replace(whole, keys=local)
+        other = dataclasses.replace(whole, keys=max(1, local // 2), causal=False)
+        merge = pointwise.ring_merge(
+            float(whole.batch * local * whole.heads * whole.head_dim), backward=whole.backward
+        )
+        return Step(causal), *(self.shard.context - 1) * (Step(other), Step(merge))
 
     def _saved_rotated(self, width: int) -> tuple[Saved, ...]:
         """Return rotated queries and keys: an eager rotary embedding writes them apart."""
@@ -495,9 +513,10 @@ class _Builder:
 
     def _accumulation(self, weight: Gemm) -> tuple[Step, ...]:
         if self.kernels.fused_gradient_accumulation:
-            return ()
+            sums = pointwise.fused_accumulation(weight, self.shard.gradient_precision)
+            return tuple(Step(addition, weight=True) for addition in sums)
         add = pointwise.gradient_accumulation(
-            float(weight.n * weight.k), self.shard.gradient_precision, self.kernels
+            float(weight.n * weight.k), self.shard.gradient_precision
         )
         return (Step(add, weight=True),)
 

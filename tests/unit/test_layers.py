@@ -60,6 +60,7 @@ FUSED = Kernels(
     fused_residual=True,
     loss=LossKernel.FUSED,
     merged_gate=True,
+    ring_attention=False,
     fused_quantisation=True,
     current_scaling=False,
     fused_gradient_accumulation=True,
