@@ -46,11 +46,16 @@ def _gemm_time(gemm: Gemm, accelerator: Accelerator) -> float:
     rate = _loop_rate(gemm, accelerator) * (1.0 if aligned(gemm) else model.misaligned_rate)
     memory = gemm.n_bytes / (model.bandwidth * accelerator.achievable_memory_bandwidth)
     burst = max(tiled_time(gemm, rate, accelerator), memory)
-    busy = power_limited(burst, _sustained_time(gemm, accelerator), accelerator.kernels.boost_time)
+    sustained = _sustained_time(gemm, accelerator)
+    busy = power_limited(burst, sustained, accelerator.kernels.boost_time)
     fixed = accelerator.launch_gap + model.kernel_overhead
     # Batched products fill the part like one with all their rows.
     factor = _shape_factor(gemm.precision, gemm.groups * gemm.m, gemm.n, gemm.k, accelerator)
-    return _at_least_roofline((fixed + busy) * factor, gemm, accelerator)
+    time = (fixed + busy) * factor
+    if accelerator.kernels.boost_time == 0.0:
+        # Deviations were measured in bursts: without any, none outruns the power limit.
+        time = max(time, sustained)
+    return _at_least_roofline(time, gemm, accelerator)
 
 
 def grouped_gemm_time(grouped: GroupedGemm, accelerator: Accelerator) -> float:

@@ -163,6 +163,10 @@ SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
         "megatron_bridge": Source(
             software="megatron-bridge-2025",
             evidence="NVIDIA-NeMo/Megatron-Bridge, docs/performance-summary.md and recipes",
+            calibration=(
+                *("llama3-8B on * B200*", "llama3-8B on * GB200*"),
+                *("llama3-70B on * GB200*", "llama3-70B on * GB300*"),
+            ),
             defaults={**_MEGATRON, "sequence_parallel": "True", "optimizer_sharding": "ZeRO-1"},
         ),
         "dgxc_benchmarking": Source(
@@ -201,9 +205,10 @@ SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
             },
         ),
         "simumax_b200": Source(
-            software="megatron-core-2025",
+            software="megatron-lm-2025",
             evidence="MooreThreads/SimuMax, docs/b200: Megatron-LM, Transformer Engine 2.11",
             allocated_memory=True,
+            calibration=("llama3-70B-L12 on *",),
             defaults={**_MEGATRON, "sequence_parallel": "False"},
         ),
         "llm_foundry": Source(

@@ -192,6 +192,7 @@ def quantisation(
     if precision.n_bytes >= Precision.BF16.n_bytes:
         return ()
     cast = Pointwise(name, (Precision.BF16.n_bytes + 2 * precision.n_bytes) * elements)
-    if not kernels.current_scaling:
+    # The second level of NVFP4's scales is the tensor's maximum, which must be known first.
+    if not kernels.current_scaling and precision is not Precision.NVFP4:
         return (cast,)
     return Pointwise(f"{name}_maximum", Precision.BF16.n_bytes * elements), cast
