@@ -115,7 +115,7 @@ class Kernels:
     """Gate and up projections are one GEMM; apart, each gradient is summed over the tensor group
     by a collective of its own."""
     ring_attention: Flag
-    """With context parallelism, keys and values come from rank to rank and each block of them has an
+    """With context parallelism, keys and values go from rank to rank and each block of them has an
     attention kernel of its own, whose results are merged; else one kernel after an all-gather."""
     fused_quantisation: Flag
     """Low precision: norms and activations write their output quantised; apart, every operand of

@@ -86,11 +86,8 @@ def make_plan(scenario: Scenario, schedule: Schedule | None = None) -> Plan:
     )
     prices = Prices(scenario.cluster, scenario.software, placement.collectives)
     used = np.unique(np.concatenate([actions.kinds for actions in schedule.actions]))
-    blocking = (
-        scenario.layout.pipeline > 1
-        and scenario.software.pipeline_transfer is PipelineTransfer.BLOCKING
-    )
-    planner = PassPlanner(prices, [Kind(int(kind)) for kind in used], blocking=blocking)
+    pipelined = scenario.layout.pipeline > 1
+    planner = PassPlanner(prices, [Kind(int(kind)) for kind in used], pipelined=pipelined)
     return Plan(
         scenario=scenario,
         schedule=schedule,

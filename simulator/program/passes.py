@@ -36,10 +36,10 @@ class StagePasses:
 class PassPlanner:
     """Prices virtual stages; equal blocks are priced once."""
 
-    def __init__(self, prices: Prices, kinds: Iterable[Kind], *, blocking: bool) -> None:
-        """Price the passes of ``kinds``, each after a ``blocking`` transfer if there are any."""
+    def __init__(self, prices: Prices, kinds: Iterable[Kind], *, pipelined: bool) -> None:
+        """Price the passes of ``kinds``, between transfers if the model is ``pipelined``."""
         self._prices = prices
-        self._blocking = blocking
+        self._pipelined = pipelined
         self._kinds = tuple(kinds)
         self._known: dict[tuple[str, str, Kind], Pattern] = {}
 
@@ -63,8 +63,8 @@ class PassPlanner:
         return (joined((self._restart(recomputes=recomputes), first)), *rest)
 
     def _restart(self, *, recomputes: bool) -> Pattern:
-        """Return the idle time before the host has launched again after a blocking transfer."""
-        seconds = self._prices.restart_time(recomputes=recomputes) if self._blocking else 0.0
+        """Return the idle time before the host launches again after a transfer."""
+        seconds = self._prices.restart_time(recomputes=recomputes) if self._pipelined else 0.0
         if seconds == 0.0:
             return Pattern((), 0.0)
         segment = Segment("restart", SpanKind.OTHER, Lane.COMPUTE, 0.0, seconds)

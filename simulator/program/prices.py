@@ -108,7 +108,7 @@ class Prices:
         return kernels * self._software.kernel_launch
 
     def restart_time(self, *, recomputes: bool) -> float:
-        """Return how long the device idles at the start of a pass after a blocking transfer [s]."""
+        """Return how long the device idles at the start of a pass between transfers [s]."""
         again = self._software.recompute_overhead if recomputes else 0.0
         return self._software.pass_overhead + again
 

@@ -337,7 +337,9 @@ ATTENTION: Final[Mapping[str, AttentionKernel]] = {
 
 def stack_of(row: Row, source: Source) -> str:
     """Return the name of the software profile that stands for a row."""
-    return source.altered if source.altered and ALTERED in row.get("flags", "") else source.software
+    if source.altered and ALTERED in row.get("flags", ""):
+        return source.altered
+    return source.stacks.get(row["accelerator"], source.software)
 
 
 def _software(cells: Cells, part: Accelerator, catalog: Catalog) -> Software:

@@ -27,6 +27,8 @@ class Source:
     """Cluster profile by accelerator, where it differs from `CLUSTERS`."""
     defaults: Mapping[str, str] = field(default_factory=dict)
     """Value of an empty cell, by column."""
+    stacks: Mapping[str, str] = field(default_factory=dict)
+    """Software profile by accelerator, where it differs from ``software``."""
     altered: str = ""
     """Software profile of rows flagged ``model_altered(PTB,SWA)``: another stack and model."""
     allocated_memory: bool = False
@@ -162,6 +164,7 @@ SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
         ),
         "megatron_bridge": Source(
             software="megatron-bridge-2025",
+            stacks={"H100-SXM": "megatron-bridge-eager-2025"},
             evidence="NVIDIA-NeMo/Megatron-Bridge, docs/performance-summary.md and recipes",
             calibration=(
                 *("llama3-8B on * B200*", "llama3-8B on * GB200*"),
@@ -172,6 +175,7 @@ SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
         "dgxc_benchmarking": Source(
             software="nemo-2024",
             evidence="NVIDIA/dgxc-benchmarking: NeMo recipes of 2024 and 2025",
+            calibration=("gpt3-175B on *",),
             defaults={
                 **_MEGATRON,
                 "sequence_parallel": "True",
@@ -190,7 +194,7 @@ SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
             defaults={**_MEGATRON, "sequence_parallel": "True", "optimizer_sharding": "ZeRO-1"},
         ),
         "megatron_lm_llama_example": Source(
-            software="megatron-bridge-2025",
+            software="megatron-bridge-eager-2025",
             evidence="NVIDIA/Megatron-LM, examples/llama/README.md",
             defaults={**_MEGATRON, "sequence_parallel": "True", "optimizer_sharding": "ZeRO-1"},
         ),

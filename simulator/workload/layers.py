@@ -318,7 +318,7 @@ class _Builder:
         return gather, *blocks, exchange("kv_reduce_scatter", Collective.REDUCE_SCATTER)
 
     def _ring(self, whole: Attention) -> tuple[Step, ...]:
-        """Return attention as a ring of blocks: a causal one, then half-masked ones, and their merges.
+        """Return attention as a ring of blocks: a causal one, then half-masked ones, each merged.
 
         Each rank holds an early and a late piece of the sequence, so that all have the same work:
         of every other rank's keys it needs half, with all its queries, or all, with half of them.
@@ -397,9 +397,9 @@ class _Builder:
     def norm_saved(self, name: str) -> tuple[Saved, ...]:
         """Return what a norm keeps: input and output, or an eager RMSNorm's fp32 intermediates.
 
-        Eager, the input and the normalised values stay in fp32, too. Of the readings of that code it
-        is the one that puts the layouts study's 65B rows without recomputation (arXiv 2311.05610)
-        on the right side of 80 GB.
+        Eager, the input and the normalised values stay in fp32, too. Of the readings of that code
+        it is the one that puts the layouts study's 65B rows without recomputation (arXiv
+        2311.05610) on the right side of 80 GB.
         """
         output = Saved(f"{name}_norm_output", self.operand_bytes * self.stream_elements)
         kept = Saved(f"{name}_norm_input", self.stream_bytes), output

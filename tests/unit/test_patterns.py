@@ -115,7 +115,9 @@ def test_communication_takes_multiprocessors_from_what_runs_beside_it() -> None:
     large = Gemm("large", 8192, 8192, 8192)
     pattern = priced.pattern([Step(SUM, under=(large,))], SpanKind.BACKWARD)
     assert priced.stolen_share == 33 / multiprocessors
-    lost = priced.stolen_share * priced.seconds(SUM)
+    # 2,048 tiles of 128 x 256: 16 waves on 132 multiprocessors; 33 taken cost 1.1 times as many,
+    # and 22 waves on the 95.7 that are left.
+    lost = (1 - 16 / 22) * priced.seconds(SUM)
     assert pattern.duration == pytest.approx(priced.seconds(large) + lost)
 
 
