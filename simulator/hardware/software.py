@@ -65,8 +65,8 @@ class Software:
     """Share of context-parallel communication that hides behind attention."""
     pipeline_transfer: PipelineTransfer
     pass_overhead: Annotated[NonNegative, MICROSECONDS]
-    """Idle device time at the start of each pass of a pipeline's stage [s]: the host returns from the
-    transfer, or has issued it, and starts to launch again."""
+    """Idle device time at the start of each pass of a pipeline's stage [s]: the host returns from
+    the transfer, or has issued it, and starts to launch again."""
     recompute_overhead: Annotated[NonNegative, MICROSECONDS]
     """The same, once more, where a backward pass begins with recomputing layers [s]."""
     pipeline_scatter_gather: Flag

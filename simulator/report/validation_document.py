@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from simulator.report.quantities import time_text
 from simulator.report.validation_tables import (
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     import pandas as pd
+
+
+MOST_GROUPS: Final = 16
+"""Groups of layouts whose ranks a page lists, the largest first."""
 
 
 def document_parts(summary: Mapping[str, Any]) -> dict[str, str]:
@@ -107,7 +111,7 @@ def _ranks(groups: Sequence[Mapping[str, Any]]) -> str:
             f"{group['rank_of_best']}",
             percents(group["regret"]),
         ]
-        for group in sorted(groups, key=lambda group: -group["layouts"])
+        for group in sorted(groups, key=lambda group: -group["layouts"])[:MOST_GROUPS]
     ]
     return markdown_table(headings, lines, names=2)
 

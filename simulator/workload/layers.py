@@ -504,8 +504,8 @@ class _Builder:
 
         Weights are quantised once per step, which is neglected.
         """
-        scaled_first = self.shard.precision is Precision.NVFP4
-        if fused and self.kernels.fused_quantisation and not scaled_first:
+        late = pointwise.scaled_first(self.shard.precision, self.kernels)
+        if fused and self.kernels.fused_quantisation and not late:
             return ()
         passes = pointwise.quantisation(
             float(self.shard.tokens * width), self.shard.precision, self.kernels, f"cast_{what}"

@@ -167,14 +167,25 @@ def fused_accumulation(weight: Gemm, gradients: Precision) -> tuple[Pointwise, .
     """Return what a weight-gradient GEMM that adds into an fp32 buffer takes beyond a plain one.
 
     The buffer is read and written (8 B per parameter), and little of that hides behind the
-    products: on one H100 such GEMMs take about 3.2 ps per parameter longer than those with a bf16
+    products: on one H100 such GEMMs take about 3.3 ps per parameter longer than those with a bf16
     result, with 2,048, 4,096 and 8,192 rows alike (benchmarks/measurements/h100/accumulation.csv).
-    Adding into bf16 takes 2 % longer in the median there, which is neglected.
+    Adding into bf16 takes 1 % longer in the median there, which is neglected.
     """
     if gradients is not Precision.FP32:
         return ()
     traffic = 2.0 * gradients.n_bytes * weight.n * weight.k
     return (Pointwise(f"{weight.name}_sum", traffic, kernels=0, kind=PointwiseKind.UNFUSED),)
+
+
+def scaled_first(precision: Precision, kernels: Kernels) -> bool:
+    """Return whether a tensor's maximum must be known before it can be quantised.
+
+    So it is for NVFP4, the second level of whose scales it is, and for fp8 under current scaling;
+    delayed scaling takes an earlier one, blocks of MXFP8 find theirs within the pass.
+    """
+    if precision is Precision.NVFP4:
+        return True
+    return precision is Precision.FP8 and kernels.current_scaling
 
 
 def quantisation(
@@ -192,7 +203,6 @@ def quantisation(
     if precision.n_bytes >= Precision.BF16.n_bytes:
         return ()
     cast = Pointwise(name, (Precision.BF16.n_bytes + 2 * precision.n_bytes) * elements)
-    # The second level of NVFP4's scales is the tensor's maximum, which must be known first.
-    if not kernels.current_scaling and precision is not Precision.NVFP4:
+    if not scaled_first(precision, kernels):
         return (cast,)
     return Pointwise(f"{name}_maximum", Precision.BF16.n_bytes * elements), cast
