@@ -10,6 +10,16 @@ from simulator.calibration.operators import (
     read_gemms,
     with_shapes,
 )
+from simulator.calibration.rates import (
+    Timing,
+    group_of,
+    profile_lines,
+    scaled,
+    timings,
+)
+from simulator.calibration.rates import (
+    log_errors as rate_errors,
+)
 from simulator.catalog import Catalog
 from simulator.documents import validate
 from simulator.errors import SimulatorError
@@ -32,28 +42,70 @@ NEEDED = {"dtype", "m", "n", "k", "time_us"}
 def calibrate_operators(
     tables: Sequence[Path], *, accelerator: str | None, out: Path | None, profiles: Sequence[Path]
 ) -> None:
-    """Fit GEMM tables, print fit quality and write an accelerator profile based on the named one.
+    """Fit tables of operators, print fit quality and write a profile based on the named one.
+
+    GEMMs get a table of deviations by shape; the rates of attention and memory-bound kernels are
+    scaled.
 
     Raises
     ------
     SimulatorError
-        If no accelerator is named, or a table cannot be read or is not one of GEMMs.
+        If no accelerator is named, or a table cannot be read or is of no kind that is fitted.
     """
     if accelerator is None:
         raise SimulatorError("--accelerator NAME is needed: its peaks and sizes are used")
     catalog = Catalog(tuple(profiles))
     document = catalog.document("accelerator", accelerator)
     part = validate(Accelerator, catalog.resolve("accelerator", document, ()))
-    frame = _rows(tables)
-    fits = dict(_fits(frame, part))
+    products, others = _rows(tables)
+    fits = {} if products is None else dict(_fits(products, part))
+    rated = scaled(part, others)
+    _print_rates(rated, others)
     if out:
-        out.write_text(_profile(fits, accelerator), encoding="utf-8")
+        lines = [*_shape_lines(fits), *profile_lines(rated, others)]
+        text = "\n".join([f"base: {accelerator}", "kernels:", *lines, ""])
+        out.write_text(text, encoding="utf-8")
 
 
-def _rows(tables: Sequence[Path]) -> pd.DataFrame:
+def _rows(tables: Sequence[Path]) -> tuple[pd.DataFrame | None, list[Timing]]:
+    """Return the products of all tables, if there are any, and the other operators."""
     import pandas as pd  # noqa: PLC0415 - start-up stays fast
 
-    return pd.concat([_read(path) for path in tables], ignore_index=True)
+    products, others = [], []
+    for path in tables:
+        columns = () if path.is_dir() or path.suffix != ".csv" else _header(path)
+        if {"op", "bytes_moved"} <= set(columns) or {"backend", "heads"} <= set(columns):
+            others += timings(pd.read_csv(path))
+        else:
+            products.append(_read(path))
+    return (pd.concat(products, ignore_index=True) if products else None), others
+
+
+def _header(path: Path) -> tuple[str, ...]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            return tuple(file.readline().strip().split(","))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SimulatorError(f"{path}: cannot be read: {error}") from None
+
+
+def _print_rates(part: Accelerator, rows: Sequence[Timing]) -> None:
+    if not rows:
+        return
+    import numpy as np  # noqa: PLC0415 - start-up stays fast
+
+    print(f"{'operator':44}{'rows':>12}{'n':>7}{'median %':>10}{'p90 %':>8}")  # noqa: T201
+    for group in sorted({group_of(row.operator) for row in rows}):
+        for held_out in (False, True):
+            some = [
+                row for row in rows if group_of(row.operator) == group and row.held_out is held_out
+            ]
+            if not some:
+                continue
+            errors = abs(np.expm1(-np.array(rate_errors(part, some))))
+            middle, p90 = (100 * float(np.quantile(errors, share)) for share in (0.5, 0.9))
+            which = "held out" if held_out else "fitted"
+            print(f"{' '.join(group):44}{which:>12}{len(some):7}{middle:10.1f}{p90:8.1f}")  # noqa: T201
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -86,9 +138,9 @@ def _fits(frame: pd.DataFrame, part: Accelerator) -> Iterator[tuple[Precision, S
         yield precision, table
 
 
-def _profile(fits: dict[Precision, ShapeTable], base: str) -> str:
-    """Return an accelerator profile: the part with these tables of deviations."""
-    lines = [f"base: {base}", "kernels:", "  gemm:", "    shapes:"]
+def _shape_lines(fits: dict[Precision, ShapeTable]) -> list[str]:
+    """Return the lines under ``kernels:`` of a profile that hold the tables of deviations."""
+    lines = ["  gemm:", "    shapes:"] if fits else []
     for precision, table in fits.items():
         lines += [f"      {precision}:", "        value:"]
         lines += [
@@ -98,4 +150,4 @@ def _profile(fits: dict[Precision, ShapeTable], base: str) -> str:
         percent = " ".join(f"{value:.0f}" for value in table.percent)
         lines += [f"          percent: {percent}"]
         lines += ["        source: simulator calibrate operators", "        status: fitted"]
-    return "\n".join([*lines, ""])
+    return lines

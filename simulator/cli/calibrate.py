@@ -20,8 +20,8 @@ def operators(
         list[Path],
         typer.Argument(
             metavar="TABLE…",
-            help="gemm.csv, attention.csv, grouped_gemm.csv, pointwise.csv, or a system's "
-            "directory of the aiconfigurator database. Recognised by their columns.",
+            help="gemm.csv, attention.csv or pointwise.csv, or a system's directory of the "
+            "aiconfigurator database (its GEMMs). Recognised by their columns.",
         ),
     ],
     accelerator: Annotated[

@@ -221,9 +221,11 @@ def validate(
         typer.Option(metavar="SPLIT", help="Only rows of calibration, or of validation."),
     ] = None,
     accelerator: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="The part that a table of operators was measured on."),
-    ] = "h200-sxm",
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The part that a table of operators was measured on: h200-sxm."
+        ),
+    ] = None,
     profiles: Profiles = None,
 ) -> None:
     """Predict every row of a table of measurements, and print how far off that is.

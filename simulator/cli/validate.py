@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 PREDICTIONS: Final = "predictions.csv"
 """What every table leaves; a table of runs leaves a page and a picture, too."""
+MEASURED_PART: Final = "h200-sxm"
+"""What tables of operators were measured on if the command line does not say."""
 WIDTH: Final = 100
 """Columns of tables that no terminal shows."""
 
@@ -34,7 +36,7 @@ def validate_table(
     as_json: bool,
     workers: int | None,
     split: str | None,
-    accelerator: str,
+    accelerator: str | None,
     profiles: Sequence[Path],
 ) -> None:
     """Predict every row of a table of measurements and print how far off the predictions are.
@@ -49,6 +51,8 @@ def validate_table(
         raise SimulatorError(f"--split must be one of {known}, got {split!r}")
     table = read_table(path)
     kind = kind_of(table, path)
+    if accelerator is not None and kind is not TableKind.OPERATORS:
+        raise SimulatorError("--accelerator is for tables of operators; others name their parts")
     with _progress(len(table), kind) as advance:
         if kind is TableKind.RUNS:
             frame = predictions.predict_runs(
@@ -61,7 +65,9 @@ def validate_table(
         elif kind is TableKind.COLLECTIVES:
             frame = predictions.predict_collectives(table)
         else:
-            frame = predictions.predict_operators(table, accelerator, profiles=profiles)
+            frame = predictions.predict_operators(
+                table, accelerator or MEASURED_PART, profiles=profiles
+            )
     if split is not None and "split" in frame:
         frame = frame[frame["split"] == split]
     report = _report(kind, frame)
