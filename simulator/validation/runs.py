@@ -13,6 +13,8 @@ from simulator.validation.cells import InvalidError, UnsupportedError
 from simulator.validation.sources import source_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from simulator.catalog import Catalog
     from simulator.scenario.scenario import Scenario
     from simulator.validation.cases import Case
@@ -66,11 +68,13 @@ def _predicted(case: Case) -> dict[str, Any]:
     memory = summary["memory_gib"]
     worst = max(memory["stages"], key=lambda stage: stage["total"])
     outside = worst["framework"] + worst["fragmentation"] if case.allocated_memory else 0.0
-    drains = (case.flushes - 1) * _drain_time(case.scenario) if case.flushes > 1 else 0.0
+    drains = (case.flushes - 1) * _drain_time(case.scenario, summary) if case.flushes > 1 else 0.0
     seconds = (summary["step_time_s"] + drains) * case.share
     summary["breakdown_s"]["bubble"] += drains
     tokens = case.scenario.batch.tokens * case.share
     return {
+        # That such runs drain their pipeline was inferred from them.
+        **({"split": "calibration"} if case.flushes > 1 else {}),
         "step_time_s": seconds,
         "tokens_per_s_per_gpu": tokens / seconds / case.scenario.accelerators,
         "peak_memory_gib": worst["total"] - outside,
@@ -86,13 +90,12 @@ def _predicted(case: Case) -> dict[str, Any]:
     }
 
 
-def _drain_time(scenario: Scenario) -> float:
-    """Return what one more fill and drain of the pipeline costs [s].
+def _drain_time(scenario: Scenario, once: Mapping[str, Any]) -> float:
+    """Return what one more fill and drain of the pipeline costs [s] beside the step ``once``.
 
     Steps of m and 2 m micro-batches differ by m slots of the slowest stage; what the first takes
     beyond these and beyond its work per step is the fill and drain.
     """
-    once = simulate(scenario).summary
     batch = dataclasses.replace(scenario.batch, global_batch=2 * scenario.batch.global_batch)
     twice = simulate(dataclasses.replace(scenario, batch=batch)).summary
     slots = twice["step_time_s"] - once["step_time_s"]
