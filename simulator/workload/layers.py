@@ -43,11 +43,14 @@ DROPOUT_MASK = 1.0
 
 
 class Linear(NamedTuple):
-    """The three GEMMs of a linear layer; all carry the forward product's m, n and k."""
+    """The three GEMMs of a linear layer, each with the m, n and k of its own product."""
 
     forward: Gemm
+    """Tokens x inputs by inputs x outputs."""
     input_gradient: Gemm
+    """Tokens x outputs by outputs x inputs."""
     weight_gradient: Gemm
+    """Outputs x tokens by tokens x inputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,14 +188,14 @@ class _Part(NamedTuple):
     saved: tuple[Saved, ...]
 
 
-def _linear(name: str, m: int, n: int, k: int, precision: Precision) -> Linear:
-    def gemm(suffix: str, role: Role) -> Gemm:
+def _linear(name: str, tokens: int, outputs: int, inputs: int, precision: Precision) -> Linear:
+    def gemm(suffix: str, role: Role, m: int, n: int, k: int) -> Gemm:
         return Gemm(name + suffix, m, n, k, precision=precision, role=role)
 
     return Linear(
-        gemm("", Role.FORWARD),
-        gemm("_input_gradient", Role.INPUT_GRADIENT),
-        gemm("_weight_gradient", Role.WEIGHT_GRADIENT),
+        gemm("", Role.FORWARD, tokens, outputs, inputs),
+        gemm("_input_gradient", Role.INPUT_GRADIENT, tokens, inputs, outputs),
+        gemm("_weight_gradient", Role.WEIGHT_GRADIENT, outputs, inputs, tokens),
     )
 
 
@@ -491,7 +494,7 @@ class _Builder:
         """Return a branch's backward pass without that of its entry."""
         weight = branch.exit.weight_gradient
         return (
-            *self._cast(weight.n, f"{branch.name}_gradient", fused=False),
+            *self._cast(branch.exit.forward.n, f"{branch.name}_gradient", fused=False),
             Step(branch.exit.input_gradient),
             Step(weight, weight=True),
             *self._accumulation(weight),
@@ -517,7 +520,7 @@ class _Builder:
             sums = pointwise.fused_accumulation(weight, self.shard.gradient_precision)
             return tuple(Step(addition, weight=True) for addition in sums)
         add = pointwise.gradient_accumulation(
-            float(weight.n * weight.k), self.shard.gradient_precision
+            float(weight.m * weight.n), self.shard.gradient_precision
         )
         return (Step(add, weight=True),)
 

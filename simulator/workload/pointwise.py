@@ -173,7 +173,7 @@ def fused_accumulation(weight: Gemm, gradients: Precision) -> tuple[Pointwise, .
     """
     if gradients is not Precision.FP32:
         return ()
-    traffic = 2.0 * gradients.n_bytes * weight.n * weight.k
+    traffic = 2.0 * gradients.n_bytes * weight.m * weight.n
     return (Pointwise(f"{weight.name}_sum", traffic, kernels=0, kind=PointwiseKind.UNFUSED),)
 
 

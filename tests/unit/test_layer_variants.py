@@ -210,7 +210,7 @@ def test_only_fp32_buffers_cost_a_fused_accumulation(gradients: Precision, sums:
     assert len(added) == sums
     assert all(step.weight for step in added)
     weights = [item for item in gemms(block.backward).values() if item.role is Role.WEIGHT_GRADIENT]
-    expected = sum(8 * gemm.n * gemm.k for gemm in weights) if sums else 0
+    expected = sum(8 * gemm.m * gemm.n for gemm in weights) if sums else 0
     assert sum(step.operator.n_bytes for step in added) == expected  # type: ignore[union-attr, misc]
 
 
@@ -267,3 +267,13 @@ def test_only_layers_recompute_where_the_head_is_left_out() -> None:
         modes = Counter(block.recomputation for block in stage.blocks)
         assert modes[Recomputation.FULL] == MODEL.layers + with_head
         assert stage.blocks[0].recomputation is Recomputation.NONE
+
+
+def test_gradients_are_products_of_their_own() -> None:
+    """dX is tokens x inputs over outputs, dW is outputs x inputs over tokens."""
+    products = gemms(transformer_layer(MODEL, shard(), KERNELS).backward)
+    forward = gemms(transformer_layer(MODEL, shard(), KERNELS).forward)["mlp_down"]
+    tokens, outputs, inputs = forward.m, forward.n, forward.k
+    dx, dw = products["mlp_down_input_gradient"], products["mlp_down_weight_gradient"]
+    assert (dx.m, dx.n, dx.k) == (tokens, inputs, outputs)
+    assert (dw.m, dw.n, dw.k) == (outputs, inputs, tokens)

@@ -21,7 +21,7 @@ from simulator.workload.pointwise import (
 KERNELS = TOY.software.kernels
 DELAYED = replace(KERNELS, current_scaling=False)
 CURRENT = replace(KERNELS, current_scaling=True)
-WEIGHT = Gemm("up_weight_gradient", m=4096, n=300, k=200, role=Role.WEIGHT_GRADIENT)
+WEIGHT = Gemm("up_weight_gradient", m=300, n=200, k=4096, role=Role.WEIGHT_GRADIENT)
 
 
 @pytest.mark.parametrize("precision", [Precision.BF16, Precision.FP16, Precision.FP32])
