@@ -5,10 +5,10 @@ it needs::
 
     python benchmarks/measure_operators.py --out measurements/mine
 
-writes gemm.csv, gemm_alignment.csv, accumulation.csv, attention.csv, grouped_gemm.csv,
-pointwise.csv, pointwise_kernels.csv, launches.csv, misc.csv and overlap.csv, in the formats of
-`benchmarks/measurements`. ``--quick`` takes a tenth of the shapes. Times are medians; the level-2
-cache is flushed or outgrown.
+writes gemm.csv, gemm_alignment.csv, sustained.csv, accumulation.csv, attention.csv,
+grouped_gemm.csv, pointwise.csv, pointwise_kernels.csv, launches.csv, misc.csv and overlap.csv, in
+the formats of `benchmarks/measurements`. ``--quick`` takes a tenth of the shapes. Times are
+medians; the level-2 cache is flushed or outgrown.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 TABLES: Final = (
     "misc", "pointwise", "launches", "overlap",
-    "attention", "accumulation", "gemm_alignment", "gemm", "grouped_gemm",
+    "attention", "sustained", "accumulation", "gemm_alignment", "gemm", "grouped_gemm",
 )  # fmt: skip
 
 
@@ -84,7 +84,7 @@ def missing() -> str:
 
 def measured(name: str, out: Path, *, quick: bool) -> dict[str, list[Row]]:
     """Return the rows of one table by file name; the long one is written as it grows."""
-    from gpu import accumulation, attention, facts, launches, pointwise, products, tables  # noqa: PLC0415  # noqa: PLC0415
+    from gpu import attention, facts, launches, pointwise, products, sustained, tables  # noqa: PLC0415
 
     if name == "pointwise":
         grown: dict[str, list[Row]] = {}
@@ -104,7 +104,8 @@ def measured(name: str, out: Path, *, quick: bool) -> dict[str, list[Row]]:
         "misc": lambda: facts.measure(quick=quick),
         "launches": launches.measure,
         "attention": lambda: attention.measure(quick=quick),
-        "accumulation": accumulation.measure,
+        "sustained": sustained.measure,
+        "accumulation": sustained.measure_accumulation,
         "gemm_alignment": products.measure_alignment,
         "gemm": lambda: products.measure(quick=quick),
         "grouped_gemm": lambda: products.measure_grouped(quick=quick),

@@ -30,9 +30,9 @@ def power_limited(burst: float, sustained: float, boost_time: float) -> float:
 def in_training(accelerator: Accelerator) -> Accelerator:
     """Return the part as it works in a training step: kernels follow one another without rest.
 
-    The power limit then holds short kernels as it holds long ones: GEMMs of 0.15 to 3 ms that an
-    H100 repeats for half a second all run at 0.65 to 0.70 PFLOP/s, while the short ones reach up to
-    0.79 in bursts.
+    The power limit then holds short kernels as it holds long ones: GEMMs of 0.14 to 3.3 ms that an
+    H100 repeats without rest run at 0.58 to 0.74 PFLOP/s, where single ones of 1 ms and more reach
+    0.73 to 0.81 (benchmarks/measurements/h100/sustained.csv).
 
     Notes
     -----
