@@ -18,19 +18,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from gemm_rows import NAMES, cast_time, hats, long_points, modelled, rows_of
-from scipy import sparse
+from gemm_rows import NAMES, cast_time, long_points, modelled, rows_of
 from scipy.optimize import least_squares
-from scipy.sparse.linalg import spsolve
 
 from simulator.calibration.operators import read_gemms, with_shapes
+from simulator.calibration.shape_fit import Smoothing, fitted_table
 from simulator.hardware.gemm_costs import gemm_time
-from simulator.hardware.shape_table import LoadedTable, ShapeTable
+from simulator.hardware.shape_table import LoadedTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gemm_rows import Array, Axes, Rows
+
+    from simulator.hardware.shape_table import ShapeTable
 
 CASTS: Final = ("fp8", "fp8_block", "nvfp4")
 """Dtypes whose rows in the operator database hold casts of the input: not part of the GEMM."""
@@ -71,7 +72,7 @@ def main() -> None:
     print("constants", dict(zip(NAMES, values.tolist(), strict=True)), "casts", cast)
     axes = (arguments.m, arguments.n, arguments.k)
     smoothness, pin = arguments.smoothness, arguments.pin
-    table = fitted_table(fits, values, cast, axes, smoothness=smoothness, pin=pin)
+    table = shared_table(fits, values, cast, axes, smoothness=smoothness, pin=pin)
     print(f"first: {axes[0]}\nsecond: {axes[1]}\nthird: {axes[2]}")
     print("percent: [" + ", ".join(str(int(value)) for value in table.percent) + "]")
     print("held out: median, 90th percentile; plain | with the table | where casts are < 30 %")
@@ -128,36 +129,21 @@ def solved(residuals: Callable[[Array], Array], start: Array) -> Array:
     return np.asarray(solution.x)
 
 
-def fitted_table(
+def shared_table(
     tables: list[Rows], values: Array, cast: Array, axes: Axes, *, smoothness: float, pin: float
 ) -> ShapeTable:
     """Return the deviations that all tables share, smoothed by differences of neighbours."""
-    design = sparse.vstack([hats(rows.sizes, axes) for rows in tables])
     ratios = [without_cast(rows, cast) / modelled(rows, values) for rows in tables]
-    wanted = np.log(np.concatenate(ratios))
     # Where casts hide the GEMM its logarithm says little.
     hidden = np.concatenate([cast_time(rows, cast) / rows.time for rows in tables])
-    certainty = 1.0 - np.minimum(hidden, 0.8)
-    eyes = [sparse.identity(len(axis)) for axis in axes]
-    smooth = []
-    for along in range(3):
-        parts = [
-            sparse.csr_matrix(np.diff(np.eye(len(axis)), axis=0)) if at == along else eye
-            for at, (axis, eye) in enumerate(zip(axes, eyes, strict=True))
-        ]
-        smooth.append(sparse.kron(sparse.kron(parts[0], parts[1]), parts[2]))
-    rough = sparse.vstack(smooth)
     ridge = RIDGE + pin * long_points(tables[0], values, axes)
-    penalty = smoothness * rough.T @ rough + sparse.diags(ridge)
-    weights = certainty**2
-    for _ in range(8):
-        weighted = design.T @ sparse.diags(weights)
-        found = spsolve((weighted @ design + penalty).tocsc(), weighted @ wanted)
-        error = certainty * (wanted - design @ found)
-        weights = certainty**2 / np.sqrt(1 + (error / OUTLIER) ** 2)
-    first, second, third = (tuple(axis) for axis in axes)
-    percent = tuple(float(value) for value in np.round(100 * found))
-    return ShapeTable(first=first, second=second, third=third, percent=percent)
+    return fitted_table(
+        np.concatenate([rows.sizes for rows in tables]),
+        np.log(np.concatenate(ratios)),
+        axes,
+        Smoothing(smoothness=smoothness, ridge=ridge, outlier=OUTLIER, power=0.5, rounds=8),
+        certainty=1.0 - np.minimum(hidden, 0.8),
+    )
 
 
 def without_cast(rows: Rows, cast: Array) -> Array:

@@ -51,8 +51,7 @@ OUTLIER = 0.05
 def main() -> None:
     """Fit what the command line names and print the outcome."""
     arguments = command_line().parse_args()
-    document = Catalog(()).document("accelerator", arguments.accelerator)
-    accelerator = validate(Accelerator, Catalog(()).resolve("accelerator", document, ()))
+    accelerator = validate(Accelerator, Catalog().document("accelerator", arguments.accelerator))
     if arguments.misc:
         accelerator = with_single_facts(accelerator, arguments.misc)
     measurements: list[Measurement] = []

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -21,12 +20,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 from scipy.optimize import least_squares
 
+from simulator.calibration.held_out import is_held_out
 from simulator.catalog import Catalog
 from simulator.documents import validate
 from simulator.hardware.accelerator import Accelerator
-from simulator.hardware.operator_tables import TIMING_OVERHEAD
+from simulator.hardware.operator_tables import added_time, timed_by_events
 from simulator.hardware.pointwise_costs import pointwise_time
 from simulator.hardware.pointwise_tables import OPERATIONS, pointwise_of
+from simulator.units import MICRO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
     from simulator.operators import Pointwise
 
-HELD_OUT: Final = 4
 SMALLEST: Final = 1e6
 """Least traffic [B] of a row that counts."""
 OUTLIER: Final = 0.05
@@ -56,9 +56,7 @@ def main() -> None:
     parser.add_argument("accelerator", help="accelerator profile, such as h100-sxm")
     parser.add_argument("table", type=Path, help="pointwise.csv")
     arguments = parser.parse_args()
-    catalog = Catalog(())
-    document = catalog.document("accelerator", arguments.accelerator)
-    accelerator = validate(Accelerator, catalog.resolve("accelerator", document, ()))
+    accelerator = validate(Accelerator, Catalog().document("accelerator", arguments.accelerator))
     rows = measurements(arguments.table)
     for kind, group in by(rows, lambda row: row.operator.kind):
         overhead, share = fitted([row for row in group if not row.held_out], accelerator)
@@ -80,12 +78,10 @@ def measurements(path: Path) -> list[Measurement]:
         table = [row for row in csv.DictReader(file) if row["op"] in OPERATIONS]
     result = []
     for row in table:
-        text = f"{row['op']}x{row['rows']}x{row['cols']}"
-        held_out = hashlib.sha256(text.encode()).digest()[0] % HELD_OUT == 0
-        between_events = 0.0 if "warm_time_us" in row else TIMING_OVERHEAD
+        held_out = is_held_out(f"{row['op']}x{row['rows']}x{row['cols']}")
         operator = pointwise_of(row)
         if operator.n_bytes >= SMALLEST:
-            time = float(row["time_us"]) * 1e-6 - between_events
+            time = float(row["time_us"]) * MICRO - added_time(operator, events=timed_by_events(row))
             result.append(Measurement(operator, time, held_out))
     return result
 

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
-from scipy import sparse
 
 from simulator.catalog import Catalog
 from simulator.documents import validate
 from simulator.hardware.accelerator import Accelerator
 from simulator.hardware.gemm_costs import PARTIAL_SUM_BYTES
-from simulator.hardware.operator_tables import TIMING_OVERHEAD, gemm_of
+from simulator.hardware.operator_tables import TIMING_OVERHEAD, gemm_of, timed_by_events
+from simulator.units import MICRO
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,16 +48,14 @@ class Rows(NamedTuple):
 
 def rows_of(frame: pd.DataFrame, name: str, library: str) -> Rows:
     """Return the rows of one part: in the operator database by its name, elsewhere all."""
-    catalog = Catalog(())
-    document = catalog.document("accelerator", name)
-    part = validate(Accelerator, catalog.resolve("accelerator", document, ()))
-    time = frame["time_us"] * 1e-6
+    part = validate(Accelerator, Catalog().document("accelerator", name))
     if "library" in frame:
         label = name.upper() if name.endswith("-sxm") else f"{name.upper()}-NVL72"
         chosen = (frame["accelerator"] == label) & frame["library"].str.startswith(library)
-        frame, time = frame[chosen], time[chosen]
-    else:
-        time = time - TIMING_OVERHEAD
+        frame = frame[chosen]
+    time = frame["time_us"] * MICRO
+    if timed_by_events(frame.columns):
+        time -= TIMING_OVERHEAD
     gemms = [gemm_of(row) for row in frame.to_dict("records")]
     sizes = np.array([(gemm.m, gemm.n, gemm.k) for gemm in gemms], dtype=float)
     return Rows(part, gemms, sizes, time.to_numpy(float), frame["held_out"].to_numpy(bool))
@@ -103,13 +101,3 @@ def cast_time(rows: Rows, cast: Array) -> Array:
     """Return the time [s] of casts of the input: launches, and passes over it."""
     n_bytes = CAST_BYTES * rows.sizes[:, 0] * rows.sizes[:, 2]
     return np.asarray(cast[0] + cast[1] * n_bytes / rows.part.achievable_memory_bandwidth)
-
-
-def hats(sizes: Array, axes: Axes) -> sparse.csr_matrix:
-    """Return the weight of each point of the table at each row's sizes."""
-    product = np.ones((len(sizes), 1))
-    for at, axis in enumerate(axes):
-        points, where = np.log2(axis), np.log2(sizes[:, at])
-        weights = np.stack([np.interp(where, points, row) for row in np.eye(len(axis))], axis=1)
-        product = (product[:, :, None] * weights[:, None, :]).reshape(len(sizes), -1)
-    return sparse.csr_matrix(product)

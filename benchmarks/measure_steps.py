@@ -12,35 +12,16 @@ from __future__ import annotations
 import argparse
 import statistics
 import traceback
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
+from gpu.cases import Case
 from measure_operators import missing
 
 if TYPE_CHECKING:
-    from gpu.model import Model, Shape
+    from gpu.model import Model
     from gpu.tables import Row
-
-
-class Case(NamedTuple):
-    """One row to measure."""
-
-    model: str
-    n_layers: int
-    hidden: int
-    n_heads: int
-    n_kv_heads: int
-    ffn_hidden: int
-    vocab: int
-    gated: bool
-    seq: int
-    mbs: int
-    grad_accum: int
-    recompute: str = "none"
-    blocks: str = "compiled"
-    attention: str = "cudnn"
-    style: str = "llama"
-
 
 GATED, PLAIN = True, False
 
@@ -97,14 +78,13 @@ def step_row(case: Case) -> Row:
     """Return the row of one case."""
     import torch  # noqa: PLC0415
     from gpu import timing  # noqa: PLC0415
-    from gpu.model import Model, Shape, choose_attention  # noqa: PLC0415
+    from gpu.model import Model, choose_attention  # noqa: PLC0415
 
     torch._dynamo.reset()  # noqa: SLF001 - each case is compiled for itself
     choose_attention(case.attention)
     before = torch.cuda.memory_allocated()
-    shape = Shape(*case[:10], style=case.style, attention=case.attention)
-    model = Model(shape, compiled=case.blocks == "compiled", recompute=case.recompute == "full")
-    trainer = Trainer(model, shape, case.grad_accum)
+    model = Model(case)
+    trainer = Trainer(model, case)
     static = torch.cuda.memory_allocated() - before
     parameters = sum(weight.numel() for weight in model.parameters())
     for _ in range(WARM_STEPS):
@@ -117,7 +97,7 @@ def step_row(case: Case) -> Row:
     medians = {key: statistics.median(time[key] for time in times) for key in times[0]}
     tokens = case.mbs * case.seq * case.grad_accum
     return {
-        **case._asdict(),
+        **asdict(case),
         "gated": int(case.gated),
         "n_params": parameters,
         **{key: round(value, 3) for key, value in medians.items()},
@@ -134,7 +114,7 @@ def step_row(case: Case) -> Row:
 class Trainer:
     """The optimizer's state and one step."""
 
-    def __init__(self, model: Model, shape: Shape, micro_batches: int) -> None:
+    def __init__(self, model: Model, case: Case) -> None:
         """Make main gradients, master weights and moments."""
         import torch  # noqa: PLC0415
 
@@ -146,9 +126,9 @@ class Trainer:
         self._optimizer = torch.optim.AdamW(self._masters, lr=1e-4, fused=True)
         self._optimizer.step()
         device = self._weights[0].device
-        size = (micro_batches, shape.mbs, shape.seq)
-        self._ids = torch.randint(0, shape.vocab, size, device=device)
-        self._targets = torch.randint(0, shape.vocab, size, device=device)
+        size = (case.grad_accum, case.mbs, case.seq)
+        self._ids = torch.randint(0, case.vocab, size, device=device)
+        self._targets = torch.randint(0, case.vocab, size, device=device)
 
     def step(self) -> dict[str, float]:
         """Train one step and return its times [ms]: medians over the micro-batches."""

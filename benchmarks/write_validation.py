@@ -22,19 +22,15 @@ from simulator.report.palette import write_figure
 from simulator.report.validation_document import document_parts, error_markdown
 from simulator.report.validation_plot import validation_figure
 from simulator.validation.collectives import part_summary
+from simulator.validation.errors import operator_errors, step_errors, with_errors
 from simulator.validation.predictions import (
     predict_collectives,
     predict_operators,
     predict_runs,
     predict_steps,
 )
-from simulator.validation.statistics import (
-    operator_errors,
-    ranked_layouts,
-    step_errors,
-    summary,
-    with_errors,
-)
+from simulator.validation.ranks import ranked_layouts
+from simulator.validation.statistics import summary
 from simulator.validation.tables import read_table
 
 HERE: Final = Path(__file__).parent
@@ -115,15 +111,12 @@ def kernel_errors(path: Path) -> pd.DataFrame:
     frame = predict_operators(read_table(path), KERNEL_PART)
     variants = frame[KERNELS[path.name]].astype(str).agg(" ".join, axis=1)
     groups = pd.DataFrame({"operator": path.stem.replace("_", " "), "variant": variants})
-    n_flop = frame["n_flop"] if frame["n_flop"].notna().any() else None
-    return operator_errors(frame["time_us"], frame["measured_time_us"], groups, n_flop)
+    return operator_errors(frame["time_us"], frame["measured_time_us"], groups, frame["n_flop"])
 
 
 def step_table(path: Path) -> str:
     """Return errors of step time and peak memory of steps on one accelerator."""
-    errors = step_errors(predict_steps(read_table(path)))
-    lines = [{"quantity": name, **figures} for name, figures in errors.items()]
-    return error_markdown(pd.DataFrame(lines))
+    return error_markdown(step_errors(predict_steps(read_table(path))).drop(columns="rows"))
 
 
 def named(paths: list[Path]) -> str:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
-from gpu.model import Model, Shape, choose_attention
+from gpu.cases import Case
+from gpu.model import Model, choose_attention
 from gpu.tables import Row, microseconds
 from gpu.timing import graph_time, host_time, kernels_of, release
 
@@ -15,40 +16,41 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LAYERS: Final = 8
-TINY: Final = {
+TINY: Final[dict[str, Any]] = {
     "n_layers": LAYERS,
     "hidden": 256,
     "n_heads": 4,
     "n_kv_heads": 4,
+    "ffn_hidden": 512,
+    "vocab": 512,
     "seq": 32,
     "mbs": 1,
+    "grad_accum": 1,
 }
 CASES: Final = (
-    ("llama eager", True, "llama", "cudnn", False),
-    ("llama eager, attention math", True, "llama", "math", False),
-    ("gpt eager", False, "gpt", "flash", False),
-    ("gpt eager, attention math", False, "gpt", "math", False),
-    ("llama compiled", True, "llama", "cudnn", True),
-    ("gpt compiled, attention math", False, "gpt", "math", True),
+    ("llama eager", True, "llama", "cudnn", "eager"),
+    ("llama eager, attention math", True, "llama", "math", "eager"),
+    ("gpt eager", False, "gpt", "flash", "eager"),
+    ("gpt eager, attention math", False, "gpt", "math", "eager"),
+    ("llama compiled", True, "llama", "cudnn", "compiled"),
+    ("gpt compiled, attention math", False, "gpt", "math", "compiled"),
 )
 
 
 def measure() -> list[Row]:
     """Return host time per layer and per kernel, forward and backward, eager and compiled."""
     rows: list[Row] = []
-    for name, gated, style, attention, compiled in CASES:
-        shape = Shape(
-            "tiny", ffn_hidden=512, vocab=512, gated=gated, style=style, attention=attention, **TINY
-        )
+    for name, gated, style, attention, blocks in CASES:
+        case = Case("tiny", gated=gated, style=style, attention=attention, blocks=blocks, **TINY)
         choose_attention(attention)
         torch._dynamo.reset()  # noqa: SLF001
-        rows += _model(name, Model(shape, compiled=compiled, recompute=False), shape)
+        rows += _model(name, Model(case), case)
         release()
     return rows + list(_optimizers())
 
 
-def _model(name: str, model: Model, shape: Shape) -> Iterator[Row]:
-    ids = torch.randint(0, shape.vocab, (shape.mbs, shape.seq), device="cuda")
+def _model(name: str, model: Model, case: Case) -> Iterator[Row]:
+    ids = torch.randint(0, case.vocab, (case.mbs, case.seq), device="cuda")
     weights = model.parameters()
 
     def forward() -> Any:

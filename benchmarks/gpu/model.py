@@ -7,8 +7,7 @@ learned positions, dropout on attention weights and branches, as the stacks of 2
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
@@ -16,46 +15,26 @@ from torch.utils.checkpoint import checkpoint
 
 from gpu.operations import DROPOUT, rms_norm, rotary
 
+if TYPE_CHECKING:
+    from gpu.cases import Case
+
 Weights = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """Sizes and implementation of a model."""
-
-    model: str
-    n_layers: int
-    hidden: int
-    n_heads: int
-    n_kv_heads: int
-    ffn_hidden: int
-    vocab: int
-    gated: bool
-    seq: int
-    mbs: int
-    style: str = "llama"
-    attention: str = "cudnn"
-    """cudnn, flash, or math: scores in memory."""
-
-    @property
-    def head_dim(self) -> int:
-        """Width of a head."""
-        return self.hidden // self.n_heads
 
 
 class Model:
     """Weights and the forward pass; blocks and head compiled or eager."""
 
-    def __init__(self, shape: Shape, *, compiled: bool, recompute: bool) -> None:
+    def __init__(self, case: Case) -> None:
         """Make random bf16 weights on the device."""
-        self.shape = shape
-        self._recompute = recompute
-        self.embedding = _weight(shape.vocab, shape.hidden)
-        self.head = _weight(shape.vocab, shape.hidden)
-        self.final_norm = _norm_weights(shape)
-        self.layers = [_layer_weights(shape) for _ in range(shape.n_layers)]
-        self.positions = _weight(shape.seq, shape.hidden) if shape.style == "gpt" else None
-        self._constants = _constants(shape)
+        self._case = case
+        self._recompute = case.recompute == "full"
+        self.embedding = _weight(case.vocab, case.hidden)
+        self.head = _weight(case.vocab, case.hidden)
+        self.final_norm = _norm_weights(case)
+        self.layers = [_layer_weights(case) for _ in range(case.n_layers)]
+        self.positions = _weight(case.seq, case.hidden) if case.style == "gpt" else None
+        self._constants = _constants(case)
+        compiled = case.blocks == "compiled"
         self._block = torch.compile(block, dynamic=False) if compiled else block
         self._loss = torch.compile(loss, dynamic=False) if compiled else loss
 
@@ -69,7 +48,7 @@ class Model:
     def __call__(self, ids: Any, targets: Any) -> Any:
         """Return the loss of one micro-batch."""
         x = self.layer_stack(ids)
-        return self._loss(x, self.final_norm, self.head, targets, self.shape.style)
+        return self._loss(x, self.final_norm, self.head, targets, self._case.style)
 
     def layer_stack(self, ids: Any) -> Any:
         """Return the residual stream after all layers."""
@@ -83,9 +62,9 @@ class Model:
     def _run(self, x: Any, layer: Weights) -> Any:
         if self._recompute:
             return checkpoint(
-                self._block, x, layer, self._constants, self.shape, use_reentrant=False
+                self._block, x, layer, self._constants, self._case, use_reentrant=False
             )
-        return self._block(x, layer, self._constants, self.shape)
+        return self._block(x, layer, self._constants, self._case)
 
 
 def choose_attention(kind: str) -> None:
@@ -96,10 +75,10 @@ def choose_attention(kind: str) -> None:
     torch.backends.cuda.enable_math_sdp(enabled=True)
 
 
-def block(x: Any, weights: Weights, constants: Weights, shape: Shape) -> Any:
+def block(x: Any, weights: Weights, constants: Weights, case: Case) -> Any:
     """Return the residual stream after one layer."""
-    x = _leave(x, _attention(_norm(x, weights, "norm1", shape), weights, constants, shape), shape)
-    return _leave(x, _mlp(_norm(x, weights, "norm2", shape), weights, shape), shape)
+    x = _leave(x, _attention(_norm(x, weights, "norm1", case), weights, constants, case), case)
+    return _leave(x, _mlp(_norm(x, weights, "norm2", case), weights, case), case)
 
 
 def loss(x: Any, norm: list[Any], head: Any, targets: Any, style: str) -> Any:
@@ -109,8 +88,8 @@ def loss(x: Any, norm: list[Any], head: Any, targets: Any, style: str) -> Any:
     return functional.cross_entropy(logits.float(), targets.flatten())
 
 
-def _norm(x: Any, weights: Weights, name: str, shape: Shape) -> Any:
-    if shape.style == "llama":
+def _norm(x: Any, weights: Weights, name: str, case: Case) -> Any:
+    if case.style == "llama":
         return rms_norm(x, weights[name])
     return _layer_norm(x, weights[name], weights[name + "_bias"])
 
@@ -119,45 +98,45 @@ def _layer_norm(x: Any, weight: Any, bias: Any) -> Any:
     return functional.layer_norm(x, x.shape[-1:], weight, bias)
 
 
-def _leave(x: Any, branch: Any, shape: Shape) -> Any:
-    return x + (functional.dropout(branch, DROPOUT) if shape.style == "gpt" else branch)
+def _leave(x: Any, branch: Any, case: Case) -> Any:
+    return x + (functional.dropout(branch, DROPOUT) if case.style == "gpt" else branch)
 
 
 def _linear(x: Any, weights: Weights, name: str) -> Any:
     return functional.linear(x, weights[name], weights.get(name + "_bias"))
 
 
-def _attention(x: Any, weights: Weights, constants: Weights, shape: Shape) -> Any:
-    width, kv_width = shape.hidden, shape.n_kv_heads * shape.head_dim
+def _attention(x: Any, weights: Weights, constants: Weights, case: Case) -> Any:
+    width, kv_width = case.hidden, case.n_kv_heads * case.head_dim
     q, k, v = _linear(x, weights, "qkv").split((width, kv_width, kv_width), dim=-1)
-    q, k, v = (part.unflatten(-1, (-1, shape.head_dim)) for part in (q, k, v))
-    if shape.style == "llama":
+    q, k, v = (part.unflatten(-1, (-1, case.head_dim)) for part in (q, k, v))
+    if case.style == "llama":
         q = rotary(q, constants["cosine"], constants["sine"])
         k = rotary(k, constants["cosine"], constants["sine"])
     q, k, v = (part.transpose(1, 2) for part in (q, k, v))
-    if shape.attention == "math":
-        out = _stored_scores(q, k, v, constants["hidden"], shape)
+    if case.attention == "math":
+        out = _stored_scores(q, k, v, constants["hidden"], case)
     else:
-        dropout = DROPOUT if shape.style == "gpt" else 0.0
+        dropout = DROPOUT if case.style == "gpt" else 0.0
         out = functional.scaled_dot_product_attention(
             q, k, v, is_causal=True, dropout_p=dropout, enable_gqa=k.shape[1] != q.shape[1]
         )
     return _linear(out.transpose(1, 2).flatten(-2), weights, "out")
 
 
-def _stored_scores(q: Any, k: Any, v: Any, hidden: Any, shape: Shape) -> Any:
+def _stored_scores(q: Any, k: Any, v: Any, hidden: Any, case: Case) -> Any:
     """Return attention through scores in memory: scale, mask, fp32 softmax, dropout."""
-    scores = (q @ k.transpose(-1, -2)) * (1 / math.sqrt(shape.head_dim))
+    scores = (q @ k.transpose(-1, -2)) * (1 / math.sqrt(case.head_dim))
     weights = torch.softmax(scores.masked_fill_(hidden, -1e4), -1, dtype=torch.float32)
     weights = weights.to(q.dtype)
-    if shape.style == "gpt":
+    if case.style == "gpt":
         weights = functional.dropout(weights, DROPOUT)
     return weights @ v
 
 
-def _mlp(x: Any, weights: Weights, shape: Shape) -> Any:
+def _mlp(x: Any, weights: Weights, case: Case) -> Any:
     up = _linear(x, weights, "up")
-    if shape.gated:
+    if case.gated:
         gate, up = up.chunk(2, dim=-1)
         return _linear(functional.silu(gate) * up, weights, "down")
     return _linear(functional.gelu(up, approximate="tanh"), weights, "down")
@@ -172,33 +151,33 @@ def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _norm_weights(shape: Shape) -> list[Any]:
-    return [_weight(shape.hidden) for _ in range(2 if shape.style == "gpt" else 1)]
+def _norm_weights(case: Case) -> list[Any]:
+    return [_weight(case.hidden) for _ in range(2 if case.style == "gpt" else 1)]
 
 
-def _layer_weights(shape: Shape) -> Weights:
-    kv_width = shape.n_kv_heads * shape.head_dim
+def _layer_weights(case: Case) -> Weights:
+    kv_width = case.n_kv_heads * case.head_dim
     sizes = {
-        "qkv": (shape.hidden + 2 * kv_width, shape.hidden),
-        "out": (shape.hidden, shape.hidden),
-        "up": (shape.ffn_hidden * (2 if shape.gated else 1), shape.hidden),
-        "down": (shape.hidden, shape.ffn_hidden),
+        "qkv": (case.hidden + 2 * kv_width, case.hidden),
+        "out": (case.hidden, case.hidden),
+        "up": (case.ffn_hidden * (2 if case.gated else 1), case.hidden),
+        "down": (case.hidden, case.ffn_hidden),
     }
     weights = {name: _weight(*size) for name, size in sizes.items()}
-    weights |= {"norm1": _weight(shape.hidden), "norm2": _weight(shape.hidden)}
-    if shape.style == "gpt":
+    weights |= {"norm1": _weight(case.hidden), "norm2": _weight(case.hidden)}
+    if case.style == "gpt":
         weights |= {f"{name}_bias": _weight(size[0]) for name, size in sizes.items()}
-        weights |= {f"{name}_bias": _weight(shape.hidden) for name in ("norm1", "norm2")}
+        weights |= {f"{name}_bias": _weight(case.hidden) for name in ("norm1", "norm2")}
     return weights
 
 
-def _constants(shape: Shape) -> Weights:
+def _constants(case: Case) -> Weights:
     constants: Weights = {}
     device = _device()
-    if shape.style == "llama":
-        angles = torch.rand(shape.seq, 1, shape.head_dim, device=device)
+    if case.style == "llama":
+        angles = torch.rand(case.seq, 1, case.head_dim, device=device)
         constants |= {"cosine": angles.cos().bfloat16(), "sine": angles.sin().bfloat16()}
-    if shape.attention == "math":
-        mask = torch.ones(shape.seq, shape.seq, dtype=torch.bool, device=device)
+    if case.attention == "math":
+        mask = torch.ones(case.seq, case.seq, dtype=torch.bool, device=device)
         constants["hidden"] = mask.triu(1)
     return constants

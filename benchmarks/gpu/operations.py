@@ -227,34 +227,44 @@ def _layer_norm(x: Any, weight: Any, bias: Any) -> Any:
     return functional.layer_norm(x, x.shape[-1:], weight, bias)
 
 
+_RMS_NORM: Final = Operation("rms_norm", rms_norm, _weighted, 4, 6)
+_LAYER_NORM: Final = Operation("layer_norm", _layer_norm, _biased, 4, 6)
+_SWIGLU: Final = Operation("swiglu", swiglu, _two, 6, 10)
+_BIAS_GELU: Final = Operation("bias_gelu", bias_gelu, _weighted, 4, 6)
+_ROTARY: Final = Operation("rotary", rotary, _rotated, 4, 4)
+_BIAS_DROPOUT_ADD: Final = Operation("bias_dropout_add", bias_dropout_add, _residual_biased, 7, 5)
+_CROSS_ENTROPY: Final = Operation("cross_entropy", cross_entropy, _classified, 2, 4, "logits")
+_CURRENT_CAST: Final = Operation("current_cast_fp8", current_cast, _plain, 5)
+_ACCUMULATE: Final = Operation("accumulate", accumulate, _gradients, 10)
+
 FUSED: Final = (
-    Operation("rms_norm", rms_norm, _weighted, 4, 6),
-    Operation("layer_norm", _layer_norm, _biased, 4, 6),
+    _RMS_NORM,
+    _LAYER_NORM,
     Operation("add_rms_norm", add_rms_norm, _residual_weighted, 8, 8),
-    Operation("swiglu", swiglu, _two, 6, 10),
-    Operation("bias_gelu", bias_gelu, _weighted, 4, 6),
-    Operation("rotary", rotary, _rotated, 4, 4),
-    Operation("bias_dropout_add", bias_dropout_add, _residual_biased, 7, 5),
-    Operation("cross_entropy", cross_entropy, _classified, 2, 4, "logits"),
+    _SWIGLU,
+    _BIAS_GELU,
+    _ROTARY,
+    _BIAS_DROPOUT_ADD,
+    _CROSS_ENTROPY,
     Operation("masked_softmax", masked_softmax, _scores, 4, 6, "scores"),
     Operation("scaled_cast_fp8", scaled_cast, _scaled, 3),
-    Operation("current_cast_fp8", current_cast, _plain, 5),
+    _CURRENT_CAST,
     Operation("cast_transpose_fp8", cast_transpose, _scaled, 4),
-    Operation("accumulate", accumulate, _gradients, 10),
+    _ACCUMULATE,
 )
 EAGER: Final = (
-    Operation("rms_norm", rms_norm, _weighted, 4, 6),
-    Operation("swiglu", swiglu, _two, 6, 10),
-    Operation("bias_gelu", bias_gelu, _weighted, 4, 6),
-    Operation("rotary", rotary, _rotated, 4, 4),
-    Operation("bias_dropout_add", bias_dropout_add, _residual_biased, 7, 5),
+    _RMS_NORM,
+    _SWIGLU,
+    _BIAS_GELU,
+    _ROTARY,
+    _BIAS_DROPOUT_ADD,
     Operation("dropout_add", dropout_add, _two, 7, 5),
-    Operation("cross_entropy", cross_entropy, _classified, 2, 4, "logits"),
+    _CROSS_ENTROPY,
     Operation("megatron_loss", megatron_loss, _classified, 6, 0, "logits"),
     Operation("megatron_loss_gradient", megatron_loss_gradient, _softmax_kept, 6, 0, "logits"),
     Operation("score_chain", score_chain, _scores_masked, 5, 7, "scores"),
     Operation("score_chain_fp32", score_chain_fp32, _scores_masked, 5, 7, "scores"),
-    Operation("current_cast_fp8", current_cast, _plain, 5),
+    _CURRENT_CAST,
     Operation("accumulate_widened", accumulate_widened, _gradients, 10),
 )
 NATIVE: Final = (
@@ -264,7 +274,7 @@ NATIVE: Final = (
     Operation("gelu", functional.gelu, _one, 4, 6),
     Operation("silu", functional.silu, _one, 4, 6),
     Operation("rms_norm", _rms_norm_native, _weighted, 4, 6),
-    Operation("layer_norm", _layer_norm, _biased, 4, 6),
+    _LAYER_NORM,
     Operation("dropout", lambda x: functional.dropout(x, DROPOUT), _one, 5, 5),
     Operation("softmax", lambda x: torch.softmax(x, -1), _scores, 4, 6, "scores"),
     Operation("cast_fp8", lambda x: x.to(torch.float8_e4m3fn), _plain, 3),
@@ -274,5 +284,5 @@ NATIVE: Final = (
     Operation("largest", lambda x: x.abs().amax(), _plain, 2),
     Operation("transpose", lambda x: x.t().contiguous(), _plain, 4),
     Operation("permute_heads", lambda x: x.transpose(0, 1).contiguous(), _headed, 4),
-    Operation("accumulate", accumulate, _gradients, 10),
+    _ACCUMULATE,
 )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
+from simulator.calibration.held_out import is_held_out
 from simulator.errors import SimulatorError
 from simulator.hardware.operator_costs import operator_time
-from simulator.hardware.operator_tables import BACKWARD_HOST_TIME, TIMING_OVERHEAD, reader
+from simulator.hardware.operator_tables import added_time, reader, timed_by_events
 from simulator.operators import Attention, Pointwise
 from simulator.units import MICRO
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from simulator.hardware.accelerator import Accelerator
     from simulator.operators import Compute
 
-HELD_OUT: Final = 4
-"""One row in so many is kept from the fit, by the SHA-256 of what it runs."""
 ROUNDS: Final = 4
 """Times that rates are scaled: overheads beside them make one scaling fall short."""
 
@@ -38,7 +36,7 @@ class Timing:
     @property
     def held_out(self) -> bool:
         """Whether the row is kept from the fit."""
-        return hashlib.sha256(repr(self.operator).encode()).digest()[0] % HELD_OUT == 0
+        return is_held_out(repr(self.operator))
 
 
 def timings(frame: pd.DataFrame) -> list[Timing]:
@@ -51,22 +49,15 @@ def timings(frame: pd.DataFrame) -> list[Timing]:
     """
     build = reader(frame)
     rows: list[dict[Any, Any]] = frame.to_dict("records")
-    # Times from CUDA graphs come with a second one, of data still in the cache.
-    around = 0.0 if "warm_time_us" in frame else TIMING_OVERHEAD
+    events = timed_by_events(frame.columns)
     operators = [build(row) for row in rows]
     known = [
-        Timing(operator, row["time_us"] * MICRO - around - _host_time(operator))
+        Timing(operator, row["time_us"] * MICRO - added_time(operator, events=events))
         for operator, row in zip(operators, rows, strict=True)
     ]
     if not all(isinstance(row.operator, Attention | Pointwise) for row in known):
         raise SimulatorError("only GEMMs, attention and memory-bound kernels are fitted")
     return [row for row in known if row.seconds > 0.0]
-
-
-def _host_time(operator: Compute) -> float:
-    """Return the host time [s] that is part of an operator's measured time."""
-    backward = isinstance(operator, Attention) and operator.backward
-    return BACKWARD_HOST_TIME if backward else 0.0
 
 
 def scaled(part: Accelerator, rows: Sequence[Timing]) -> Accelerator:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from simulator.cli.options import Profiles  # noqa: TC001 - typer reads it at run time
+
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -32,10 +34,7 @@ def operators(
         Path | None,
         typer.Option(metavar="FILE", help="Write an accelerator profile into this .yaml file."),
     ] = None,
-    profiles: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="DIR", help="Directory of your own profiles. Repeatable."),
-    ] = None,
+    profiles: Profiles = None,
 ) -> None:
     """Fit kernel costs to tables of operator timings.
 
@@ -43,7 +42,7 @@ def operators(
     simulator calibrate operators gemm.csv attention.csv --accelerator h200-sxm
     simulator calibrate operators gemm.csv --accelerator mine --out mine/accelerators/mine.yaml
     """  # noqa: D301 - the escape keeps the command line from joining the lines
-    from simulator.calibration.command import calibrate_operators  # noqa: PLC0415 - --help is fast
+    from simulator.cli.calibrate_operators import calibrate_operators  # noqa: PLC0415 - slow
 
     calibrate_operators(tables, accelerator=accelerator, out=out, profiles=profiles or [])
 
@@ -72,10 +71,7 @@ def collectives(
         Path | None,
         typer.Option(metavar="DIR", help="Write node, fabric and cluster profiles below it."),
     ] = None,
-    profiles: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="DIR", help="Directory of your own profiles. Repeatable."),
-    ] = None,
+    profiles: Profiles = None,
 ) -> None:
     """Fit collective costs to logs of nccl-tests or rccl-tests.
 

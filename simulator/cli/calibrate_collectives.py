@@ -8,14 +8,15 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from simulator.calibration.collectives import BANDS, fit_site, profile_texts, quality
+from simulator.calibration.collectives import fit_site, quality
+from simulator.calibration.files import write_profile
 from simulator.calibration.nccl_tests import LogReader
+from simulator.calibration.site_profiles import profile_texts
 from simulator.catalog import Catalog
-from simulator.cli.collective import ALIASES
 from simulator.documents import validate
-from simulator.errors import DocumentError, OutputError, SimulatorError
+from simulator.errors import DocumentError, SimulatorError
 from simulator.hardware.cluster import Cluster
-from simulator.operators import Collective
+from simulator.hardware.collective_tables import BANDS, KINDS
 from simulator.report.quantities import percent_text
 from simulator.units import MICRO
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from simulator.calibration.collectives import Fit, Quality
     from simulator.calibration.nccl_tests import Log
+    from simulator.operators import Collective
 
 
 def calibrate_collectives(
@@ -42,7 +44,8 @@ def calibrate_collectives(
     Raises
     ------
     SimulatorError
-        If nothing could be read, or the measured groups do not fit the cluster.
+        If nothing could be read, the measured groups do not fit the cluster, or a profile cannot be
+        written.
     """
     base = validate(Cluster, Catalog(tuple(profiles)).document("cluster", cluster))
     log = read_logs(files, collective)
@@ -58,7 +61,9 @@ def calibrate_collectives(
         console.print(fact)
     source = f"fit of {', '.join(file.name for file in files)} ({', '.join(_origin(log))})"
     if out is not None:
-        _write(profile_texts(fit, base, name, source), out, console)
+        for place, text in profile_texts(fit, base, name, source).items():
+            write_profile(text, out / place)
+            console.print(f"wrote {out / place}", markup=False)
         console.print(f"use them: --profiles {out} with cluster: {name}")
 
 
@@ -83,10 +88,9 @@ def read_logs(files: Sequence[Path], collective: str | None) -> Log:
 def _kind(name: str | None) -> Collective | None:
     if name is None:
         return None
-    known = {**{str(kind): kind for kind in Collective}, **ALIASES}
-    if name not in known:
-        raise SimulatorError(f"--collective: {name!r} is none of {', '.join(known)}")
-    return known[name]
+    if name not in KINDS:
+        raise SimulatorError(f"--collective: {name!r} is none of {', '.join(KINDS)}")
+    return KINDS[name]
 
 
 def _origin(log: Log) -> list[str]:
@@ -123,14 +127,3 @@ def _change(old: Mapping[str, float], new: Mapping[str, float], band: str) -> st
     if band not in new:
         return "-"
     return f"{100 * old[band]:.1f} -> {100 * new[band]:.1f}"
-
-
-def _write(texts: Mapping[str, str], out: Path, console: Console) -> None:
-    for place, text in texts.items():
-        file = out / place
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"{file}: cannot be written: {error.strerror}") from error
-        console.print(f"wrote {file}", markup=False)

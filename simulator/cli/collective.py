@@ -16,6 +16,7 @@ from simulator.documents import did_you_mean, validate
 from simulator.errors import SimulatorError
 from simulator.hardware.cluster import Cluster
 from simulator.hardware.collective_costs import bus_factor, collective_cost
+from simulator.hardware.collective_tables import KINDS
 from simulator.operators import Collective
 from simulator.report.quantities import percent_text, time_text
 from simulator.units import GIB, GIGA, KIB, KILO, MEGA, MIB, MICRO
@@ -37,11 +38,6 @@ BYTE_UNITS: Final[Mapping[str, float]] = {
     "GiB": GIB,
 }
 """Units of a message size: powers of ten, and of two with an i."""
-ALIASES: Final[Mapping[str, Collective]] = {
-    "alltoall": Collective.ALL_TO_ALL,
-    "sendrecv": Collective.SEND_RECV,
-}
-"""Names that nccl-tests use."""
 
 
 def print_collective(
@@ -123,12 +119,12 @@ def placed(ranks: int, ranks_per_node: int | None, site: Cluster) -> GroupSpan:
 
 
 def _collective(name: str) -> Collective:
-    try:
-        return ALIASES.get(name) or Collective(name.replace("-", "_"))
-    except ValueError:
+    kind = KINDS.get(name.replace("-", "_"))
+    if kind is None:
         hint = did_you_mean(name, list(Collective))
         known = ", ".join(Collective)
-        raise SimulatorError(f"no collective is called {name!r}; {hint or known}") from None
+        raise SimulatorError(f"no collective is called {name!r}; {hint or known}")
+    return kind
 
 
 def _facts(kind: Collective, cluster: str, span: GroupSpan, site: Cluster) -> dict[str, Any]:

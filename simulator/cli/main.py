@@ -18,6 +18,7 @@ import typer
 
 from simulator import __version__
 from simulator.cli import calibrate
+from simulator.cli.options import Profiles  # noqa: TC001 - typer reads it at run time
 from simulator.errors import SimulatorError
 from simulator.report.files import DISK_ERRORS
 
@@ -32,11 +33,6 @@ app = typer.Typer(
 )
 
 app.add_typer(calibrate.app, name="calibrate")
-
-Profiles = Annotated[
-    list[Path] | None,
-    typer.Option(metavar="DIR", help="Directory of your own profiles, searched first. Repeatable."),
-]
 
 
 def _print_version(value: bool) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
-from rich.text import Text
 
 from simulator.api import simulate
 from simulator.catalog import Catalog
+from simulator.cli.output import print_files, write_json
 from simulator.report.tables import headline, summary_tables
 from simulator.scenario import load_scenario
 
@@ -53,18 +51,14 @@ def run_scenario(
 
 def _print_json(summary: Mapping[str, Any], files: Mapping[str, Path]) -> None:
     written = {"files": {what: str(path) for what, path in files.items()}} if files else {}
-    sys.stdout.write(json.dumps({**summary, **written}, indent=2, allow_nan=False) + "\n")
+    write_json({**summary, **written})
 
 
 def _print_tables(summary: Mapping[str, Any], files: Mapping[str, Path]) -> None:
     console = Console()
     for part in summary_tables(summary):
         console.print(part)
-    if files:
-        console.print(Text("\nFiles", style="bold"))
-    for path in files.values():
-        # Not wrapped, so that it can be copied.
-        console.print(Text(f"- {path}"), soft_wrap=True)
+    print_files(console, files.values())
 
 
 def _path(scenario: str, catalog: Catalog) -> Path:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 from rich.progress import Progress
-from rich.text import Text
 
+from simulator.cli.output import print_files, write_json
 from simulator.errors import SimulatorError
-from simulator.validation import collectives, predictions, statistics
+from simulator.validation import collectives, errors, predictions, statistics
+from simulator.validation.columns import SPLITS
+from simulator.validation.ranks import ranked_layouts
 from simulator.validation.tables import TableKind, kind_of, read_table
 
 if TYPE_CHECKING:
@@ -46,22 +48,18 @@ def validate_table(
     SimulatorError
         For every mistake of the user.
     """
-    if split is not None and split not in statistics.SPLITS:
-        known = ", ".join(statistics.SPLITS)
+    if split is not None and split not in SPLITS:
+        known = ", ".join(SPLITS)
         raise SimulatorError(f"--split must be one of {known}, got {split!r}")
     table = read_table(path)
     kind = kind_of(table, path)
     if accelerator is not None and kind is not TableKind.OPERATORS:
         raise SimulatorError("--accelerator is for tables of operators; others name their parts")
     with _progress(len(table), kind) as advance:
-        if kind is TableKind.RUNS:
-            frame = predictions.predict_runs(
-                table, profiles=profiles, workers=workers, advance=advance
-            )
-        elif kind is TableKind.STEPS:
-            frame = predictions.predict_steps(
-                table, profiles=profiles, workers=workers, advance=advance
-            )
+        if kind in (TableKind.RUNS, TableKind.STEPS):
+            runs = kind is TableKind.RUNS
+            predict = predictions.predict_runs if runs else predictions.predict_steps
+            frame = predict(table, profiles=profiles, workers=workers, advance=advance)
         elif kind is TableKind.COLLECTIVES:
             frame = predictions.predict_collectives(table)
         else:
@@ -82,8 +80,7 @@ def _report(kind: TableKind, frame: pd.DataFrame) -> Any:  # noqa: ANN401 - figu
     """Return what predictions say, as plain values: of runs a summary, else errors by group."""
     if kind is TableKind.RUNS:
         return statistics.summary(frame)
-    errors = _group_errors(kind, frame)
-    return json.loads(errors.to_json(orient="records"))
+    return json.loads(_group_errors(kind, frame).to_json(orient="records"))
 
 
 def _group_errors(kind: TableKind, frame: pd.DataFrame) -> pd.DataFrame:
@@ -91,15 +88,9 @@ def _group_errors(kind: TableKind, frame: pd.DataFrame) -> pd.DataFrame:
         return collectives.summary(frame)
     if kind is TableKind.OPERATORS:
         names = [name for name in ("family", "op", "backend", "dtype", "pass") if name in frame]
-        flop = frame["n_flop"] if frame["n_flop"].notna().any() else None
         times = frame["time_us"], frame["measured_time_us"]
-        return statistics.operator_errors(*times, frame[names], flop)
-    import pandas as pd  # noqa: PLC0415 - slow, and --help must not pay for it
-
-    parts = statistics.step_errors(frame)
-    return pd.DataFrame(
-        [{"quantity": name, "rows": len(frame), **figures} for name, figures in parts.items()]
-    )
+        return errors.operator_errors(*times, frame[names], frame["n_flop"])
+    return errors.step_errors(frame)
 
 
 def _write(
@@ -120,20 +111,19 @@ def _write(
         write_validation,
     )
 
-    compared = statistics.with_errors(frame)
-    layouts = statistics.ranked_layouts(compared)
+    compared = errors.with_errors(frame)
+    layouts = ranked_layouts(compared)
     return list(write_validation(frame, compared, layouts, report, out, title=title).values())
 
 
 def _print_json(kind: TableKind, report: Any, files: Sequence[Path]) -> None:  # noqa: ANN401 - as above
     figures = report if kind is TableKind.RUNS else {"errors": report}
     written = {"files": [str(path) for path in files]} if files else {}
-    text = json.dumps({"table": str(kind), **figures, **written}, indent=2, allow_nan=False)
-    sys.stdout.write(text + "\n")
+    write_json({"table": str(kind), **figures, **written})
 
 
 def _print_tables(kind: TableKind, report: Any, files: Sequence[Path]) -> None:  # noqa: ANN401 - as above
-    import pandas as pd  # noqa: PLC0415 - as above
+    import pandas as pd  # noqa: PLC0415 - slow, and --help must not pay for it
 
     from simulator.report.validation_tables import (  # noqa: PLC0415 - as above
         error_table,
@@ -146,16 +136,13 @@ def _print_tables(kind: TableKind, report: Any, files: Sequence[Path]) -> None: 
             console.print(part)
     else:
         title = f"Predicted and measured {kind}, errors in percent"
-        errors = pd.DataFrame(report)
-        counted = "covered" if "covered" in errors else "compared"
-        console.print(error_table(errors[errors[counted] > 0], title))
-        missing = int((errors["rows"] - errors[counted]).sum())
+        groups = pd.DataFrame(report)
+        counted = "covered" if "covered" in groups else "compared"
+        console.print(error_table(groups[groups[counted] > 0], title))
+        missing = int((groups["rows"] - groups[counted]).sum())
         if missing:
-            console.print(f"\n{missing:,} of {errors['rows'].sum():,} rows are not compared")
-    if files:
-        console.print(Text("\nFiles", style="bold"))
-    for path in files:
-        console.print(Text(f"- {path}"), soft_wrap=True)
+            console.print(f"\n{missing:,} of {groups['rows'].sum():,} rows are not compared")
+    print_files(console, files)
 
 
 @contextmanager

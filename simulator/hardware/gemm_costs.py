@@ -6,22 +6,16 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from simulator.errors import SimulatorError
+from simulator.hardware.kernels import entry
 from simulator.hardware.memo import remembered
 from simulator.hardware.power import power_limited
 from simulator.hardware.shape_table import LoadedTable
 from simulator.operators import Gemm, GroupedGemm, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from enum import StrEnum
-    from typing import TypeVar
-
     from simulator.hardware.accelerator import Accelerator
     from simulator.hardware.gemm_model import Tile
     from simulator.precision import Precision
-
-    Key = TypeVar("Key", bound=StrEnum)
-    Entry = TypeVar("Entry")
 
 PARTIAL_SUM_BYTES: Final = 8
 """A split k writes each partial result once and reads it once, in fp32."""
@@ -97,13 +91,13 @@ def _loop_rate(gemm: Gemm | GroupedGemm, accelerator: Accelerator) -> float:
     """Return the rate [FLOP/s] inside the k loop, before power limits."""
     model = accelerator.kernels.gemm
     burst_rate = model.burst_rate * accelerator.achievable(gemm.precision)
-    role = entry(model.role_rate, gemm.role, accelerator, "GEMM role")
+    role = entry(model.role_rate, gemm.role, "GEMM role", accelerator.name)
     return role * min(burst_rate, accelerator.peak(gemm.precision))
 
 
 def _sustained_time(gemm: Gemm | GroupedGemm, accelerator: Accelerator) -> float:
     rates = accelerator.kernels.gemm.sustained_rate
-    sustained = entry(rates, gemm.precision, accelerator, "sustained GEMM rate")
+    sustained = entry(rates, gemm.precision, "sustained GEMM rate", accelerator.name)
     return gemm.flops / (sustained * accelerator.achievable(gemm.precision))
 
 
@@ -116,13 +110,8 @@ def _grouped_tiles_time(
     grouped: GroupedGemm, tile: Tile, rate: float, accelerator: Accelerator
 ) -> float:
     many, overhead = accelerator.multiprocessors, accelerator.kernels.gemm.tile_overhead
-    columns = -(-grouped.n // tile.n)
     step = 2.0 * tile.m * tile.n * many / rate
-    if grouped.role is Role.WEIGHT_GRADIENT:
-        count = columns * -(-grouped.k // tile.m)
-        tiles = [(count, rows) for rows in grouped.rows]
-    else:
-        tiles = [(columns * -(-rows // tile.m), grouped.k) for rows in grouped.rows]
+    tiles = tiles_of(grouped, tile)
     load = sum(count for count, _ in tiles) / many
     work = sum(count * (depth * step + overhead) for count, depth in tiles)
     longest = max((depth for count, depth in tiles if count), default=0) * step + overhead
@@ -130,6 +119,17 @@ def _grouped_tiles_time(
         longest,
         work / many + accelerator.kernels.gemm.ragged_wave * (math.ceil(load) - load) * longest,
     )
+
+
+def tiles_of(product: Gemm | GroupedGemm, tile: Tile) -> list[tuple[int, int]]:
+    """Return how many tiles a product has, and how deep they are, group by group."""
+    columns = -(-product.n // tile.n)
+    if isinstance(product, Gemm):
+        return [(product.groups * -(-product.m // tile.m) * columns, product.k)]
+    if product.role is Role.WEIGHT_GRADIENT:
+        count = -(-product.k // tile.m) * columns
+        return [(count, rows) for rows in product.rows]
+    return [(-(-rows // tile.m) * columns, product.k) for rows in product.rows]
 
 
 def tiled_time(gemm: Gemm, rate: float, accelerator: Accelerator) -> float:
@@ -145,7 +145,7 @@ def tiled_time(gemm: Gemm, rate: float, accelerator: Accelerator) -> float:
     sum_time = partial_sums / accelerator.achievable_memory_bandwidth
     best = math.inf
     for tile in model.tiles:
-        tiles = gemm.groups * -(-gemm.m // tile.m) * -(-gemm.n // tile.n)
+        ((tiles, _),) = tiles_of(gemm, tile)
         loop = tile.m * tile.n * element_time
         whole = -(-tiles // multiprocessors)
         load = max(1.0, tiles / multiprocessors)
@@ -169,17 +169,3 @@ def _shape_factor(precision: Precision, m: int, n: int, k: int, accelerator: Acc
     key = ("shapes", precision)
     table = remembered(accelerator, key, lambda: LoadedTable(shapes[precision]))
     return table.factor(m, n, k)
-
-
-def entry(values: Mapping[Key, Entry], key: Key, accelerator: Accelerator, what: str) -> Entry:
-    """Return the value for ``key``, or say which of the part's kernels there are.
-
-    Raises
-    ------
-    SimulatorError
-        If there is none.
-    """
-    if key not in values:
-        known = ", ".join(sorted(values)) or "none"
-        raise SimulatorError(f"{accelerator.name} has no {what} {key}; its kernels have: {known}")
-    return values[key]

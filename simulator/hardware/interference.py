@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from simulator.errors import SimulatorError
+from simulator.hardware.gemm_costs import tiles_of
 from simulator.hardware.memo import remembered
 from simulator.hardware.operator_costs import operator_time
-from simulator.operators import Gemm, GroupedGemm, Role
+from simulator.operators import Gemm, GroupedGemm
 
 if TYPE_CHECKING:
     from simulator.hardware.accelerator import Accelerator
-    from simulator.hardware.gemm_model import Tile
     from simulator.operators import Compute
 
 
@@ -73,7 +73,7 @@ def _product_slowdown(
     model = accelerator.kernels.gemm
     if not model.tiles:
         raise SimulatorError(f"the kernels of {accelerator.name} list no GEMM tile")
-    count = _tiles(product, model.tiles[0])
+    count = max(1, sum(tiles for tiles, depth in tiles_of(product, model.tiles[0]) if depth))
     lost = taken * accelerator.kernels.overlap.tiled_multiprocessors_lost
     left = max(1.0, accelerator.multiprocessors - lost)
     waves = math.ceil(count / left) / math.ceil(count / accelerator.multiprocessors)
@@ -81,17 +81,6 @@ def _product_slowdown(
     memory = product.n_bytes / (model.bandwidth * accelerator.achievable_memory_bandwidth)
     squeeze = accelerator.achievable_memory_bandwidth / rest.achievable_memory_bandwidth
     return max(arithmetic * waves, memory * squeeze) / max(arithmetic, memory)
-
-
-def _tiles(product: Gemm | GroupedGemm, tile: Tile) -> int:
-    """Return the tiles of a product, at least one."""
-    columns = -(-product.n // tile.n)
-    if isinstance(product, Gemm):
-        return product.groups * -(-product.m // tile.m) * columns
-    if product.role is Role.WEIGHT_GRADIENT:
-        filled = sum(1 for rows in product.rows if rows)
-        return max(1, filled * -(-product.k // tile.m) * columns)
-    return max(1, sum(-(-rows // tile.m) for rows in product.rows) * columns)
 
 
 def _remainder(accelerator: Accelerator, taken: int, bandwidth_taken: float) -> Accelerator:

@@ -6,8 +6,9 @@ times are absolute. `simulator.hardware.operator_costs` turns these records into
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
+from simulator.errors import SimulatorError
 from simulator.fields import (
     MICROSECONDS,
     Count,
@@ -20,6 +21,13 @@ from simulator.hardware.gemm_model import GemmModel
 from simulator.hardware.overlap_model import OverlapModel
 from simulator.hardware.pointwise_model import PointwiseModel
 from simulator.operators import AttentionKernel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from enum import StrEnum
+
+    Key = TypeVar("Key", bound=StrEnum)
+    Entry = TypeVar("Entry")
 
 
 @record
@@ -73,3 +81,17 @@ class KernelModel:
     pointwise: PointwiseModel
     overlap: OverlapModel
     """What kernels lose beside a running collective."""
+
+
+def entry(values: Mapping[Key, Entry], key: Key, what: str, part: str) -> Entry:
+    """Return the value for ``key`` of the kernels of ``part``, or say which there are.
+
+    Raises
+    ------
+    SimulatorError
+        If there is none.
+    """
+    if key not in values:
+        known = ", ".join(sorted(values)) or "none"
+        raise SimulatorError(f"{part} has no {what} {key}; its kernels have: {known}")
+    return values[key]

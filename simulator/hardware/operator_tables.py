@@ -1,4 +1,4 @@
-"""Measured tables of operators: what each row runs."""
+"""Measured tables of operators: what each row runs, and what its time holds besides."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from simulator.operators import Attention, AttentionKernel, Gemm, GroupedGemm, R
 from simulator.precision import Precision
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Container, Mapping
 
     import pandas as pd
 
@@ -26,7 +26,11 @@ that was timed through CUDA graphs (ai-dynamo/aiconfigurator operator database, 
 Apache-2.0, H200).
 """
 BACKWARD_HOST_TIME: Final = 40e-6
-"""Host time [s] before the first kernel of a backward attention call, in its measured time."""
+"""Host time [s] before the first kernel of a backward attention call, in its measured time.
+
+Small calls take 80 to 200 us whatever their size; a free constant fits as 48 and 73 us (the two
+libraries), of which about 5 us can be the device's (two auxiliary kernels).
+"""
 PRECISIONS: Final = {
     "bf16": Precision.BF16,
     "bfloat16": Precision.BF16,
@@ -53,6 +57,25 @@ def reader(frame: pd.DataFrame) -> Callable[[Row], Compute]:
     known = "; ".join(", ".join(sorted(columns)) for columns, _ in _TABLES)
     given = ", ".join(map(str, frame.columns))
     raise SimulatorError(f"a table of operators has columns {given}; known are: {known}")
+
+
+def timed_by_events(columns: Container[str]) -> bool:
+    """Return whether the times of a table with these columns hold `TIMING_OVERHEAD`.
+
+    Those from CUDA graphs do not: of memory-bound kernels they come with a second one, of data
+    still in the cache; of products, from the operator database, without their rate.
+    """
+    return "warm_time_us" not in columns and ("m" not in columns or "tflops" in columns)
+
+
+def added_time(operator: Compute, *, events: bool = True) -> float:
+    """Return what an operator's measured time holds besides its own [s].
+
+    That is the overhead of a pair of events, if one took the time, and the host's time before the
+    first kernel of a backward attention call.
+    """
+    host = BACKWARD_HOST_TIME if isinstance(operator, Attention) and operator.backward else 0.0
+    return (TIMING_OVERHEAD if events else 0.0) + host
 
 
 def gemm_of(row: Row) -> Gemm:

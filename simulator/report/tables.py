@@ -8,13 +8,12 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from rich import box
 from rich.console import Group
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from simulator import units
+from simulator.report.listing import plain_table, spaced
 from simulator.report.palette import MEMORY_COLOURS
 from simulator.report.quantities import (
     count_text,
@@ -68,7 +67,7 @@ def summary_tables(summary: Mapping[str, Any]) -> list[RenderableType]:
         parts.append(groups_table(summary["groups"]))
     if summary["assumptions"]:
         parts.append(_listing("Assumptions", summary["assumptions"]))
-    return [parts[0], *(Padding(part, (1, 0, 0, 0)) for part in parts[1:])]
+    return spaced(parts)
 
 
 def headline(summary: Mapping[str, Any]) -> Text:
@@ -107,7 +106,7 @@ def description(summary: Mapping[str, Any]) -> Table:
 def throughput_table(summary: Mapping[str, Any]) -> Table:
     """Return model FLOPs, FLOP/s, MFU and HFU by convention."""
     peak = f"dense peak {significant(summary['peak_tflop_per_s'])} TFLOP/s"
-    table = _table(f"Utilisation ({peak} per accelerator)")
+    table = plain_table(f"Utilisation ({peak} per accelerator)")
     _add_columns(table, "convention", "model TFLOP/token", "TFLOP/s/accelerator", "MFU", "HFU")
     for convention, n_flop in summary["model_flop_per_token"].items():
         table.add_row(
@@ -126,7 +125,7 @@ def breakdown_table(summary: Mapping[str, Any]) -> Table:
     step_time_s = summary["step_time_s"]
     size_s, unit = time_unit(step_time_s)
     ideal = percent_text(summary["bubble_fraction_ideal"])
-    table = _table(f"Where the step goes (ideal bubble {ideal})", show_footer=True)
+    table = plain_table(f"Where the step goes (ideal bubble {ideal})", show_footer=True)
     table.add_column("part", "step")
     table.add_column(unit, f"{step_time_s / size_s:.3f}", justify="right")
     table.add_column("share", "100.0%", justify="right")
@@ -159,7 +158,7 @@ def memory_table(summary: Mapping[str, Any]) -> Group:
     shown = sorted(sorted(lines, key=lambda line: -line.values[-1])[:MOST_STAGES])
     only = f", the fullest {MOST_STAGES} of {len(lines)} lines" if len(lines) > MOST_STAGES else ""
     star = "" if summary["fits"] else ", * over capacity"
-    table = _table(f"Memory at its peak by stage [GiB]{only}{star}", padding=0)
+    table = plain_table(f"Memory at its peak by stage [GiB]{only}{star}", padding=0)
     headings = (HYPHENATED.get(name, name) for name in used)
     _add_columns(table, "stage", *headings, "total", "")
     for first, last, values, over in shown:
@@ -182,7 +181,7 @@ def memory_verdict(summary: Mapping[str, Any]) -> str:
 
 def groups_table(groups: Sequence[Mapping[str, Any]]) -> Table:
     """Return the process groups: where their ranks sit and what line they share."""
-    table = _table("Communication groups (line rate of one rank)")
+    table = plain_table("Communication groups (line rate of one rank)")
     table.add_column("axes")
     table.add_column("ranks", justify="right")
     table.add_column("per node", justify="right")
@@ -232,19 +231,6 @@ def _merged(
 
     runs = [(like, list(run)) for like, run in groupby(stages, key=reading)]
     return [_Line(run[0]["stage"], run[-1]["stage"], *like) for like, run in runs]
-
-
-def _table(title: str, **options: Any) -> Table:  # noqa: ANN401 - rich's own options
-    return Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        header_style="dim",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        show_edge=False,
-        **options,
-    )
 
 
 def _add_columns(table: Table, first: str, *numeric: str) -> None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from simulator.report.quantities import time_text
 from simulator.report.validation_tables import (
     FIGURES,
-    SOURCE_COLUMNS,
+    GROUP_HEADINGS,
+    ONE_LINE,
     SPLITS,
-    UNKNOWN,
     error_headings,
     error_lines,
-    group_name,
+    group_cells,
     headline_sentence,
     known_outcomes,
+    largest_groups,
     parts_text,
     percents,
     signed_percent,
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     import pandas as pd
-
-
-MOST_GROUPS: Final = 16
-"""Groups of layouts whose ranks a page lists, the largest first."""
 
 
 def document_parts(summary: Mapping[str, Any]) -> dict[str, str]:
@@ -88,7 +85,6 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def _sources(summary: Mapping[str, Any], split: str) -> str:
-    headings = [text.replace("-\n", "").replace("\n", " ") for text in SOURCE_COLUMNS.values()]
     lines = [
         [source["source"], *source_cells(source).values()]
         for source in summary["sources"]
@@ -97,23 +93,12 @@ def _sources(summary: Mapping[str, Any], split: str) -> str:
     if split in summary["splits"]:
         total = source_cells(summary["splits"][split]).values()
         lines.append(["**all**", *(f"**{cell}**" for cell in total)])
-    return markdown_table(["source", *headings], lines, names=1)
+    return markdown_table(["source", *ONE_LINE.values()], lines, names=1)
 
 
 def _ranks(groups: Sequence[Mapping[str, Any]]) -> str:
-    headings = ["group", "split", "layouts", "Spearman", "rank of best", "regret %"]
-    lines = [
-        [
-            group_name(group),
-            group["split"],
-            f"{group['layouts']}",
-            UNKNOWN if group["spearman"] is None else f"{group['spearman']:.2f}",
-            f"{group['rank_of_best']}",
-            percents(group["regret"]),
-        ]
-        for group in sorted(groups, key=lambda group: -group["layouts"])[:MOST_GROUPS]
-    ]
-    return markdown_table(headings, lines, names=2)
+    lines = [group_cells(group) for group in largest_groups(groups)]
+    return markdown_table(GROUP_HEADINGS, lines, names=2)
 
 
 def _verdicts(summary: Mapping[str, Any]) -> str:

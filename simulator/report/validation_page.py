@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 from simulator.report.palette import COLOURS, picture_style
 from simulator.report.quantities import percent_text, significant, time_text
 from simulator.report.validation_tables import (
-    SOURCE_COLUMNS,
+    ONE_LINE,
     SPLITS,
     UNKNOWN,
+    correlation_text,
+    first_split,
     group_name,
     headline_sentence,
     known_outcomes,
@@ -72,7 +74,7 @@ def validation_page(
     Parameters
     ----------
     compared
-        Table of compared rows (`simulator.validation.statistics.with_errors`), in order.
+        Table of compared rows (`simulator.validation.errors.with_errors`), in order.
     summary
         Summary of the same rows (`simulator.validation.statistics.summary`).
     figure
@@ -98,6 +100,7 @@ def validation_page(
         "percents": percents,
         "signed_percent": signed_percent,
         "time_text": time_text,
+        "correlation_text": correlation_text,
         "group_name": group_name,
         "sources_text": sources_text,
         "source_cells": source_cells,
@@ -110,10 +113,7 @@ def validation_page(
         summary=summary,
         cards=cards(summary),
         splits=SPLITS,
-        headings={
-            name: text.replace("-\n", "").replace("\n", " ")
-            for name, text in SOURCE_COLUMNS.items()
-        },
+        headings=ONE_LINE,
         picture=inline_svg(figure),
         part_colours=PART_COLOURS,
         rows=[page_row(row) for row in compared.to_dict("records")],
@@ -123,7 +123,7 @@ def validation_page(
 
 def cards(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Return the figures at the top of the page: value, what it is, and of how much."""
-    split = next((name for name in SPLITS if name in summary["splits"]), None)
+    split = first_split(summary)
     if split is None:
         return []
     figures = summary["splits"][split]
@@ -143,7 +143,7 @@ def cards(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ),
         (percents(within), "% within 25 %", f"{percents(figures['within_10'])} % within 10 %"),
         (
-            UNKNOWN if figures["spearman"] is None else f"{figures['spearman']:.2f}",
+            correlation_text(figures["spearman"]),
             "rank correlation",
             groups,
         ),

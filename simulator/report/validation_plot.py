@@ -76,9 +76,9 @@ def validation_figure(
     Parameters
     ----------
     compared
-        Table of compared rows (`simulator.validation.statistics.with_errors`).
+        Table of compared rows (`simulator.validation.errors.with_errors`).
     layouts
-        Ranked layouts (`simulator.validation.statistics.ranked_layouts`).
+        Ranked layouts (`simulator.validation.ranks.ranked_layouts`).
     summary
         Summary of the same rows: its headline is the title.
     """

@@ -42,8 +42,8 @@ def write_validation(
     predictions
         The table that becomes ``predictions.csv``, as it is.
     compared, layouts, summary
-        What `simulator.validation.statistics` makes of it: ``with_errors``, ``ranked_layouts``,
-        ``summary``.
+        What `simulator.validation` makes of it: ``errors.with_errors``, ``ranks.ranked_layouts``,
+        ``statistics.summary``.
     target
         The directory.
     title

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from rich import box
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
+from simulator.report.listing import plain_table, spaced
 from simulator.report.quantities import percent_text, time_text
 
 if TYPE_CHECKING:
@@ -19,6 +17,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from rich.console import RenderableType
+    from rich.table import Table
 
 SPLITS: Final[Mapping[str, str]] = {
     "validation": "Validation: rows that fitted nothing",
@@ -29,6 +28,7 @@ SPLITS: Final[Mapping[str, str]] = {
 MOST_LINES: Final = 12
 """Lines of a listing in the terminal; the page has all."""
 MOST_GROUPS: Final = 16
+"""Groups of layouts whose ranks a table lists, the largest first."""
 MOST_PARTS: Final = 3
 """Parts of the breakdown of a worst row: the largest."""
 UNKNOWN: Final = "-"
@@ -64,6 +64,11 @@ SOURCE_COLUMNS: Final[Mapping[str, str]] = {
     "memory": "mem.\n%",
 }
 """Headings of the table by source, in two lines."""
+ONE_LINE: Final = {
+    name: text.replace("-\n", "").replace("\n", " ") for name, text in SOURCE_COLUMNS.items()
+}
+"""The same headings, where there is room."""
+GROUP_HEADINGS: Final = ("group", "split", "layouts", "Spearman", "rank of best", "regret %")
 
 
 def validation_tables(summary: Mapping[str, Any]) -> list[RenderableType]:
@@ -74,7 +79,7 @@ def validation_tables(summary: Mapping[str, Any]) -> list[RenderableType]:
     summary
         Of a table of predictions (`simulator.validation.statistics.summary`).
     """
-    parts: list[RenderableType] = [validation_headline(summary)]
+    parts: list[RenderableType] = [Text(headline_sentence(summary), style="bold")]
     parts += [source_table(summary, split) for split in SPLITS if split in summary["splits"]]
     if summary["groups"]:
         parts.append(groups_table(summary["groups"]))
@@ -88,17 +93,12 @@ def validation_tables(summary: Mapping[str, Any]) -> list[RenderableType]:
         parts.append(counts_table("Rows without a prediction", summary["unsupported"], "reason"))
     if summary["assumed"]:
         parts.append(counts_table("Assumed for empty cells", summary["assumed"], "assumption"))
-    return [parts[0], *(Padding(part, (1, 0, 0, 0)) for part in parts[1:])]
-
-
-def validation_headline(summary: Mapping[str, Any]) -> Text:
-    """Return one sentence: rows, coverage, error of the step time, ranks, memory verdicts."""
-    return Text(headline_sentence(summary), style="bold")
+    return spaced(parts)
 
 
 def headline_sentence(summary: Mapping[str, Any]) -> str:
-    """Return the headline as plain text; it speaks of validation rows if there are any."""
-    split = next((name for name in SPLITS if name in summary["splits"]), None)
+    """Return rows, coverage, error of the step time, ranks and memory verdicts of `first_split`."""
+    split = first_split(summary)
     if split is None:
         return "No rows"
     figures = summary["splits"][split]
@@ -118,14 +118,17 @@ def headline_sentence(summary: Mapping[str, Any]) -> str:
     return "; ".join(facts)
 
 
+def first_split(summary: Mapping[str, Any]) -> str | None:
+    """Return the split that headlines speak of: validation if it has rows; None without rows."""
+    return next((name for name in SPLITS if name in summary["splits"]), None)
+
+
 def source_table(summary: Mapping[str, Any], split: str) -> Table:
     """Return coverage, errors, ranks and memory by source, for the rows of one split."""
     table = _table(SPLITS[split], show_footer=True)
     total = summary["splits"][split]
     table.add_column("source", "all", overflow="fold")
-    for (_, heading), value in zip(
-        SOURCE_COLUMNS.items(), source_cells(total).values(), strict=True
-    ):
+    for heading, value in zip(SOURCE_COLUMNS.values(), source_cells(total).values(), strict=True):
         table.add_column(heading, value, justify="right", no_wrap=True)
     for source in summary["sources"]:
         if source["split"] == split:
@@ -142,7 +145,7 @@ def source_cells(figures: Mapping[str, Any]) -> dict[str, str]:
         "median": percents(figures["median"]),
         "bias": percents(figures["bias"], "+.1f"),
         "p90": percents(figures["p90"]),
-        "spearman": UNKNOWN if figures["spearman"] is None else f"{figures['spearman']:.2f}",
+        "spearman": correlation_text(figures["spearman"]),
         "top": f"{figures['best_in_top_3']}/{groups}" if groups else UNKNOWN,
         "regret": percents(figures["regret"]),
         "accuracy": percents(figures["verdicts"]["accuracy"])
@@ -154,21 +157,38 @@ def source_cells(figures: Mapping[str, Any]) -> dict[str, str]:
 
 def groups_table(groups: Sequence[Mapping[str, Any]]) -> Table:
     """Return how the layouts of each group are ranked; of many groups, the largest."""
-    largest = sorted(groups, key=lambda group: -group["layouts"])[:MOST_GROUPS]
+    largest = largest_groups(groups)
     table = _table(f"Ranks of layouts{_only(len(largest), len(groups), 'largest groups')}")
-    table.add_column("group", overflow="fold")
-    for heading in ("split", "layouts", "Spearman", "rank of best", "regret %"):
-        table.add_column(heading, justify="left" if heading == "split" else "right")
+    name, split, *figures = GROUP_HEADINGS
+    table.add_column(name, overflow="fold")
+    table.add_column(split)
+    for heading in figures:
+        table.add_column(heading, justify="right")
     for group in largest:
-        table.add_row(
-            Text(group_name(group)),
-            group["split"],
-            f"{group['layouts']}",
-            UNKNOWN if group["spearman"] is None else f"{group['spearman']:.2f}",
-            f"{group['rank_of_best']}",
-            percents(group["regret"]),
-        )
+        table.add_row(*(Text(cell) for cell in group_cells(group)))
     return table
+
+
+def largest_groups(groups: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the groups of layouts that a table lists, the largest first."""
+    return sorted(groups, key=lambda group: -group["layouts"])[:MOST_GROUPS]
+
+
+def group_cells(group: Mapping[str, Any]) -> list[str]:
+    """Return how the layouts of a group are ranked as text, under `GROUP_HEADINGS`."""
+    return [
+        group_name(group),
+        group["split"],
+        f"{group['layouts']}",
+        correlation_text(group["spearman"]),
+        f"{group['rank_of_best']}",
+        percents(group["regret"]),
+    ]
+
+
+def correlation_text(value: float | None) -> str:
+    """Return a rank correlation, or a dash where there is none."""
+    return UNKNOWN if value is None else f"{value:.2f}"
 
 
 def group_name(group: Mapping[str, Any]) -> str:
@@ -328,14 +348,5 @@ def _only(shown: int, there: int, what: str) -> str:
 
 
 def _table(title: str, **options: Any) -> Table:  # noqa: ANN401 - rich's own options
-    return Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        header_style="dim",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-        **options,
-    )
+    """Return a table that is narrow enough for many columns: one blank between them."""
+    return plain_table(title, padding=(0, 1, 0, 0), **options)

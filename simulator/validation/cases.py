@@ -14,42 +14,27 @@ from typing import TYPE_CHECKING, Final
 
 from simulator.documents import validate
 from simulator.hardware.cluster import Cluster
-from simulator.hardware.software import Software
-from simulator.operators import AttentionKernel
 from simulator.parallel.blocks import Recomputation, Recompute
-from simulator.parallel.layout import Batch, Layout, Sharding
-from simulator.parallel.stages import split_modules
 from simulator.precision import Precision
 from simulator.scenario.checks import findings
 from simulator.scenario.scenario import Scenario
 from simulator.schedule.pipelines import ScheduleName
 from simulator.validation.cells import Cells, InvalidError, UnsupportedError
-from simulator.validation.sources import CLUSTERS, Source, source_of
-from simulator.workload.transformer import Norm, Positions, Transformer
+from simulator.validation.layouts import batch_of, layout_of
+from simulator.validation.models import model_of
+from simulator.validation.sources import ALTERED, CLUSTERS, Source, source_of
+from simulator.validation.stacks import software_of, stack_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from simulator.catalog import Catalog
-    from simulator.hardware.accelerator import Accelerator
     from simulator.validation.cells import Row
 
 TUNED: Final[Mapping[str, tuple[str, ...]]] = {"mbs": ("1", "2", "4", "8")}
 """What is tried for a column that the authors tuned but did not print."""
-ALTERED: Final = "model_altered"
-"""Flag of MegaScale's rows: attention and MLP in parallel, a sliding window."""
-GATED_FAMILIES: Final[Mapping[str, bool]] = {
-    "llama": True,
-    "mistral": True,
-    "qwen": True,
-    "gpt": False,
-    "bloom": False,
-}
-"""Whether the MLP is gated, by a part of the model's name, for tables that have no such column."""
 ALIASES: Final[Mapping[str, str]] = {"B200": "B200-SXM", "GB200": "GB200-NVL72"}
 """Accelerators that some tables call otherwise."""
-WINDOW: Final = 1024
-"""MegaScale's window [positions]; not printed, its FLOPs imply half the sequence."""
 REFUSED_FLAGS: Final[Mapping[str, str]] = {
     "finetune": "fine-tuning of some of the weights",
     "arch_hybrid": "a hybrid architecture that the table does not give",
@@ -58,6 +43,7 @@ REFUSED_FLAGS: Final[Mapping[str, str]] = {
     "layout_partial": "a layout that the source gives in part",
 }
 """Flags of rows that describe something else than a whole pre-training step."""
+SHARDED: Final = "sharded parameters or gradients (ZeRO-2, ZeRO-3, FSDP)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +103,12 @@ def case_of(row: Row, source: Source, catalog: Catalog) -> Case:
     cells = Cells(row, source)
     cluster_name = _cluster_name(row, source)
     cluster = _cluster(cluster_name, catalog)
-    layout = _layout(cells)
-    batch, share = _batch(cells, layout)
-    software = _software(cells, cluster.accelerator, catalog)
+    layout = layout_of(cells)
+    batch, share = batch_of(cells, layout)
+    software = software_of(cells, cluster.accelerator, catalog)
     scenario = Scenario(
         name=row["run_id"],
-        model=_model(cells),
+        model=model_of(cells),
         cluster=cluster,
         accelerators=cells.count("n_accel"),
         software=software,
@@ -174,18 +160,16 @@ def _refuse(row: Row) -> None:
         if flag in REFUSED_FLAGS:
             raise UnsupportedError(REFUSED_FLAGS[flag])
     if row.get("notes", "").startswith("JAX (Paxml), FSDP"):
-        raise UnsupportedError("sharded parameters or gradients (ZeRO-2, ZeRO-3, FSDP)")
+        raise UnsupportedError(SHARDED)
     if "lora" in row.get("model", "").lower():
         raise UnsupportedError(REFUSED_FLAGS["finetune"])
     if row.get("n_experts") not in ("", None, "0", "0.0", "1", "1.0"):
         raise UnsupportedError("mixture of experts")
-    fsdp = row.get("fsdp", "")
-    if "ZeRO-3" in row.get("optimizer_sharding", "") or "ZeRO-2" in row.get(
-        "optimizer_sharding", ""
-    ):
-        raise UnsupportedError("sharded parameters or gradients (ZeRO-2, ZeRO-3, FSDP)")
+    sharding, fsdp = row.get("optimizer_sharding", ""), row.get("fsdp", "")
+    if "ZeRO-2" in sharding or "ZeRO-3" in sharding:
+        raise UnsupportedError(SHARDED)
     if fsdp not in ("", "0", "0.0", "1", "1.0", "no") and row["source"] != "llama3_paper":
-        raise UnsupportedError("sharded parameters or gradients (ZeRO-2, ZeRO-3, FSDP)")
+        raise UnsupportedError(SHARDED)
 
 
 def _cluster_name(row: Row, source: Source) -> str:
@@ -199,114 +183,6 @@ def _cluster_name(row: Row, source: Source) -> str:
 @cache
 def _cluster(name: str, catalog: Catalog) -> Cluster:
     return validate(Cluster, catalog.document("cluster", name))
-
-
-@cache
-def _stack_profile(name: str, catalog: Catalog) -> Software:
-    return validate(Software, catalog.document("software", name))
-
-
-def _model(cells: Cells) -> Transformer:
-    gated = _gated(cells)
-    heads = cells.count("n_heads")
-    hidden = cells.count("hidden")
-    multiple = int(cells.text("vocabulary_multiple") or 128)
-    vocabulary = cells.count("vocab")
-    if multiple == 1:
-        # An unpadded vocabulary is cut by whole division: the remainder has no rows.
-        vocabulary -= vocabulary % cells.count("tp")
-    altered = ALTERED in cells.row.get("flags", "")
-    positions = Positions(cells.text("positions") or ("rotary" if gated else "learned"))
-    head_dim = cells.text("head_dim")
-    return Transformer(
-        name=cells.row["model"] or "unnamed",
-        layers=cells.count("n_layers"),
-        hidden=hidden,
-        heads=heads,
-        kv_heads=cells.count("n_kv_heads") if cells.text("n_kv_heads") else heads,
-        head_dim=int(float(head_dim)) if head_dim else hidden // heads,
-        ffn_hidden=cells.count("ffn_hidden"),
-        vocabulary=vocabulary,
-        vocabulary_multiple=multiple,
-        gated_mlp=gated,
-        tied_embeddings=cells.flag("tied_embeddings"),
-        norm=Norm.RMS if gated else Norm.LAYER,
-        positions=positions,
-        max_positions=cells.count("seq_len") if positions is Positions.LEARNED else 0,
-        linear_bias=not gated,
-        qkv_bias=not gated,
-        embedding_norm=cells.flag("embedding_norm"),
-        parallel_block=altered,
-        window=WINDOW if altered else 0,
-    )
-
-
-def _gated(cells: Cells) -> bool:
-    """Return whether the MLP is gated: as the row says, else as the model's family is known to be.
-
-    Raises
-    ------
-    InvalidError
-        If the row does not say and the family is not known here.
-    """
-    if cells.text("gated_mlp"):
-        return cells.flag("gated_mlp")
-    name = cells.row["model"].lower()
-    for family, gated in GATED_FAMILIES.items():
-        if family in name:
-            cells.assumed["gated_mlp"] = str(gated)
-            return gated
-    raise InvalidError(f"gated_mlp is empty, and {cells.row['model']} is of no family known here")
-
-
-def _layout(cells: Cells) -> Layout:
-    tensor, pipeline = cells.count("tp"), cells.count("pp")
-    context = cells.count("cp") if cells.text("cp") else 1
-    accelerators = cells.count("n_accel")
-    data, rest = divmod(accelerators, tensor * pipeline * context)
-    stated = cells.text("dp")
-    if rest or (stated and int(float(stated)) != data):
-        raise InvalidError(
-            f"tp {tensor} x pp {pipeline} x cp {context} x dp {stated or '?'} "
-            f"does not make {accelerators} accelerators"
-        )
-    return Layout(
-        tensor=tensor,
-        context=context,
-        pipeline=pipeline,
-        virtual_stages=cells.count("vpp") if pipeline > 1 else 1,
-        data=data,
-        sequence_parallel=tensor > 1 and cells.flag("sequence_parallel"),
-        sharding=_sharding(cells.text("optimizer_sharding")),
-        layers=split_modules(cells.count("n_layers"), pipeline)
-        if cells.source.modules_split and pipeline > 1
-        else None,
-    )
-
-
-def _sharding(text: str) -> Sharding:
-    if text.startswith("none") or not text:
-        return Sharding.NONE
-    if "ZeRO-1" in text or text.startswith("FSDP (optimizer"):
-        return Sharding.OPTIMIZER
-    raise UnsupportedError(f"optimizer sharding {text!r}")
-
-
-def _batch(cells: Cells, layout: Layout) -> tuple[Batch, float]:
-    """Return the batch of whole micro-batches, and the row's share of its sequences."""
-    micro = cells.count("mbs")
-    if cells.text("gbs"):
-        sequences = cells.count("gbs")
-    elif cells.text("grad_accum"):
-        sequences = cells.count("grad_accum") * micro * layout.data
-    else:
-        raise InvalidError("neither gbs nor grad_accum is given: the batch is unknown")
-    passes = -(-sequences // (layout.data * micro))
-    whole = passes * layout.data * micro
-    if whole != sequences:
-        cells.assumed["last micro-batch"] = f"{sequences} of {whole} sequences, priced by share"
-    batch = Batch(sequence_length=cells.count("seq_len"), global_batch=whole, micro_batch=micro)
-    return batch, sequences / whole
 
 
 def _precision(cells: Cells) -> Precision:
@@ -324,47 +200,3 @@ def _recompute(cells: Cells) -> Recompute:
     if text == "selective layer":
         return Recompute(mode=Recomputation.FULL, every=2)
     raise UnsupportedError(f"recomputation {text!r}")
-
-
-ATTENTION: Final[Mapping[str, AttentionKernel]] = {
-    "flash_attentionv1": AttentionKernel.FLASH1,
-    "flash_attention2": AttentionKernel.FLASH2,
-    "torch": AttentionKernel.UNFUSED,
-    "fused": AttentionKernel.FUSED_SOFTMAX,
-}
-"""Kernel by the start of the ``attention_kernel`` cell; others leave the stack its own."""
-
-
-def stack_of(row: Row, source: Source) -> str:
-    """Return the name of the software profile that stands for a row."""
-    if source.altered and ALTERED in row.get("flags", ""):
-        return source.altered
-    return source.stacks.get(row["accelerator"], source.software)
-
-
-def _software(cells: Cells, part: Accelerator, catalog: Catalog) -> Software:
-    software = _stack_profile(stack_of(cells.row, cells.source), catalog)
-    text = cells.text("attention_kernel")
-    named = [kernel for start, kernel in ATTENTION.items() if text.startswith(start)]
-    if not named:
-        return _with_attention_of(part, software, cells)
-    kernels = dataclasses.replace(
-        software.kernels, attention=named[0], fused_norm="RMS kernel" in text
-    )
-    return dataclasses.replace(software, kernels=kernels)
-
-
-def _with_attention_of(part: Accelerator, software: Software, cells: Cells) -> Software:
-    """Return the stack with its own attention kernel, or the part's if that is not made for it.
-
-    Transformer Engine's fused attention is cuDNN's on NVIDIA parts, Composable Kernel's on AMD's.
-    """
-    fused = part.kernels.fused_attention
-    own = software.kernels.attention
-    if own in fused or own in part.kernels.score_passes or len(fused) != 1:
-        return software
-    (kernel,) = fused
-    cells.assumed["attention_kernel"] = str(kernel)
-    return dataclasses.replace(
-        software, kernels=dataclasses.replace(software.kernels, attention=kernel)
-    )

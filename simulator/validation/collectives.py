@@ -1,6 +1,6 @@
 """Predicted beside measured collectives: a table of nccl-tests figures in, errors out.
 
-Rows name parts and networks as their sources did; `NODES` and `FABRICS` say which profiles stand
+Rows name parts and networks as their sources did; `NODES` and `NETWORKS` say which profiles stand
 for them. What no profile claims to predict is ``unsupported`` with its reason, never guessed.
 """
 
@@ -9,17 +9,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from simulator.catalog import Catalog
 from simulator.documents import validate
 from simulator.errors import SimulatorError
 from simulator.hardware.collective_costs import bus_factor, collective_time
+from simulator.hardware.collective_tables import KINDS, band
 from simulator.hardware.collectives import GroupSpan
 from simulator.hardware.fabric import Fabric
 from simulator.hardware.node import Node
 from simulator.operators import Collective
-from simulator.units import GIGA, KIB, MIB, MICRO
+from simulator.units import GIGA, MICRO
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,13 +33,6 @@ MEASURES: Final = ("time_us", "busbw_GBps")
 """Columns of which a table of collectives has at least one."""
 OPTIONAL: Final = ("source", "nic", "dtype", "library_version", "library")
 
-KINDS: Final[Mapping[str, Collective]] = {
-    **{str(kind): kind for kind in Collective},
-    "alltoall": Collective.ALL_TO_ALL,
-    "sendrecv": Collective.SEND_RECV,
-}
-BANDS: Final = (("<= 64 KiB", 64 * KIB), ("<= 16 MiB", 16 * MIB), ("> 16 MiB", float("inf")))
-"""Size bands, each up to and including its limit [B]."""
 
 NODES: Final = (
     ("A100 pairwise|H100 pairwise|^A100 or H100", None),
@@ -71,33 +65,43 @@ OLD_FORMATS: Final = ("pre-2.12", "torch/NCCL n/s")
 LARGEST_HOST: Final = 16
 """Accelerators of the largest host; a larger scale-up domain is a rack of several."""
 
-FABRICS: Final = (
-    ("A100", "EFA", "efa100-v1", "p4d-a100"),
-    ("A100", "Azure|ND A100", "hdr200-azure", None),
-    ("A100", "8x200G.*(IB|HDR)", "hdr200-rail", None),
-    ("A100", "4x200G.*(IB|HDR)", "hdr200-rail4", "hgx-a100-4nic-nccl2.10"),
-    ("A100", "8x200G.*RoCE", "roce200-oci", None),
-    ("H100", "TCPXO", "tcpxo200", None),
-    ("H100", "Slingshot", "slingshot200", "kestrel-h100"),
-    ("H100", "EFA", "efa100-v2", "p5-h100"),
-    ("H100", "RoCE", "roce400-clos", None),
-    ("H100", "IB|NDR|CX-?7|H100 DGX|one GPU per node", "ndr400-rail", None),
-    ("H200", "EFA", "efa200-v3", "p5en-h200"),
-    ("H200|H800", "IB|NDR|CX-?7", "ndr400-rail", None),
-    ("GB200", "", "ndr400-nvl72", None),
-    ("GB300", "", "xdr800-rail", None),
-    ("B200", "EFA", "efa400-v4", None),
-    ("B200", "RoCE", "roce400-clos", None),
-    ("B200", "IB|NDR|CX-?7", "ndr400-rail", None),
-    ("B300", "", "xdr800-rail", None),
-    ("MI325X", "Thor|RoCE|", "thor2-400-rails", None),
-    ("MI3", "Pollara", "pollara400-rails", None),
-    ("MI300X", "mlx5", "roce400-mi300x-slow", None),
-    ("MI300X", "", "roce400-mi300x", None),
-    ("MI3", "", "pollara400-rails", None),
+
+class Network(NamedTuple):
+    """Patterns in the names of accelerator and network, and the profiles that they stand for."""
+
+    part: str
+    nic: str
+    fabric: str
+    node: str | None = None
+    """Where that network's nodes differ from the part's."""
+
+
+NETWORKS: Final = (
+    Network("A100", "EFA", "efa100-v1", "p4d-a100"),
+    Network("A100", "Azure|ND A100", "hdr200-azure"),
+    Network("A100", "8x200G.*(IB|HDR)", "hdr200-rail"),
+    Network("A100", "4x200G.*(IB|HDR)", "hdr200-rail4", "hgx-a100-4nic-nccl2.10"),
+    Network("A100", "8x200G.*RoCE", "roce200-oci"),
+    Network("H100", "TCPXO", "tcpxo200"),
+    Network("H100", "Slingshot", "slingshot200", "kestrel-h100"),
+    Network("H100", "EFA", "efa100-v2", "p5-h100"),
+    Network("H100", "RoCE", "roce400-clos"),
+    Network("H100", "IB|NDR|CX-?7|H100 DGX|one GPU per node", "ndr400-rail"),
+    Network("H200", "EFA", "efa200-v3", "p5en-h200"),
+    Network("H200|H800", "IB|NDR|CX-?7", "ndr400-rail"),
+    Network("GB200", "", "ndr400-nvl72"),
+    Network("GB300", "", "xdr800-rail"),
+    Network("B200", "EFA", "efa400-v4"),
+    Network("B200", "RoCE", "roce400-clos"),
+    Network("B200", "IB|NDR|CX-?7", "ndr400-rail"),
+    Network("B300", "", "xdr800-rail"),
+    Network("MI325X", "Thor|RoCE|", "thor2-400-rails"),
+    Network("MI3", "Pollara", "pollara400-rails"),
+    Network("MI300X", "mlx5", "roce400-mi300x-slow"),
+    Network("MI300X", "", "roce400-mi300x"),
+    Network("MI3", "", "pollara400-rails"),
 )
-"""Patterns in the accelerator's and the network's name, the fabric profile, and the node profile
-where that network's nodes differ: the first that matches."""
+"""The first that matches counts."""
 
 FITTED: Final = (
     "aiconfigurator|Echo|issue #309|oci-hpc|SimuMax|ai-scripts|prasad|NREL|cluster-toolkit|"
@@ -239,11 +243,6 @@ def _predicted(row: dict[str, Any]) -> dict[str, Any]:
     return result | {"time_us": seconds / MICRO}
 
 
-def band(n_bytes: float) -> str:
-    """Return the name of the size band that ``n_bytes`` falls in."""
-    return next(name for name, limit in BANDS if n_bytes <= limit)
-
-
 def _objection(
     row: Mapping[str, Any],
     kind: Collective | None,
@@ -294,17 +293,17 @@ def _node(part: str) -> str | None:
 def _across(node: str, part: str, nic: str) -> Claim:
     """Return the profiles of a group that leaves its nodes."""
     match = next(
-        (row for row in FABRICS if re.search(row[0], part) and re.search(row[1], nic)), None
+        (row for row in NETWORKS if re.search(row.part, part) and re.search(row.nic, nic)), None
     )
     if match is None or ("unspecified" in nic and "H100" not in part):
         return Claim(reason=f"no profile of {part} on the network {nic or 'that is not named'}")
-    return Claim(match[3] or node, match[2])
+    return Claim(match.node or node, match.fabric)
 
 
 @cache
 def _default_fabric(part: str) -> str:
     """Return a fabric to complete the site of a group that stays inside its node."""
-    return next((row[2] for row in FABRICS if re.search(row[0], part)), "ethernet-100g")
+    return next((row.fabric for row in NETWORKS if re.search(row.part, part)), "ethernet-100g")
 
 
 @cache

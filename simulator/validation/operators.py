@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from simulator.hardware.operator_costs import operator_time
-from simulator.hardware.operator_tables import BACKWARD_HOST_TIME, TIMING_OVERHEAD, reader
-from simulator.operators import Attention
+from simulator.hardware.operator_tables import added_time, reader
 from simulator.units import MICRO
 
 if TYPE_CHECKING:
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simulator.hardware.accelerator import Accelerator
-    from simulator.operators import Compute
 
 
 def predict(frame: pd.DataFrame, accelerator: Accelerator) -> NDArray[np.float64]:
@@ -33,12 +31,6 @@ def predict(frame: pd.DataFrame, accelerator: Accelerator) -> NDArray[np.float64
     import numpy as np  # noqa: PLC0415 - start-up stays fast
 
     build = reader(frame)
-    rows = frame.to_dict("records")
-    times = [measured_time(build(row), accelerator) for row in rows]
+    operators = [build(row) for row in frame.to_dict("records")]
+    times = [added_time(operator) + operator_time(operator, accelerator) for operator in operators]
     return np.array(times, dtype=np.float64) / MICRO
-
-
-def measured_time(operator: Compute, accelerator: Accelerator) -> float:
-    """Return the time [s] that a pair of events around ``operator`` shows."""
-    host = BACKWARD_HOST_TIME if isinstance(operator, Attention) and operator.backward else 0.0
-    return TIMING_OVERHEAD + host + operator_time(operator, accelerator)

@@ -16,20 +16,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from simulator.catalog import Catalog
 from simulator.documents import validate
-from simulator.errors import SimulatorError
 from simulator.hardware.accelerator import Accelerator
-from simulator.hardware.cluster import Cluster
-from simulator.units import GIB, MICRO, MILLI, TERA
-from simulator.validation.statistics import BREAKDOWN, COLUMNS, LAYOUT
+from simulator.units import MICRO, MILLI, TERA
+from simulator.validation.frames import numbers, run_frame
 from simulator.validation.tables import family_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import pandas as pd
 
-Row = dict[str, str]
+    from simulator.validation.cells import Row
 
 FEW_ROWS: Final = 24
 """Rows that are simulated sooner than processes for them start."""
@@ -39,14 +37,8 @@ CHUNK: Final = 8
 UNREADABLE: Final = (KeyError, ValueError, ArithmeticError)
 """What cells that are no numbers, or that no formula admits, raise in passing."""
 
-MEASURED: Final[Mapping[str, str]] = {
-    "measured_step_time_s": "step_time_s",
-    "measured_tokens_per_s_per_gpu": "tokens_per_s_per_gpu",
-    "measured_memory_gib": "memory_gb",
-}
-"""Measured column of predictions by the column of a table of runs (GiB there, despite its name)."""
-GROUP: Final = ("source", "model", "n_accel", "seq_len", "gbs")
-"""Layouts compete within these."""
+STEP_NAMES: Final = ("model", "n_layers", "hidden", "seq", "mbs", "grad_accum", "recompute")
+STEP_COLUMNS: Final = ("status", "reason", "step_time_s", "peak_memory_gib")
 
 
 def predict_runs(
@@ -56,7 +48,7 @@ def predict_runs(
     workers: int | None = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> pd.DataFrame:
-    """Return the predictions of a table of runs, in its order (`statistics.COLUMNS`).
+    """Return the predictions of a table of runs, in its order (`columns.COLUMNS`).
 
     Parameters
     ----------
@@ -99,14 +91,10 @@ def predict_steps(
         columns=list(dict.fromkeys([*STEP_COLUMNS, *predicted.columns])),
     )
     measured = {
-        "measured_step_time_s": _numbers(table, "step_ms") * MILLI,
-        "measured_peak_memory_gib": _numbers(table, "peak_alloc_gb"),
+        "measured_step_time_s": numbers(table, "step_ms") * MILLI,
+        "measured_peak_memory_gib": numbers(table, "peak_alloc_gb"),
     }
     return pd.concat([named, predicted.assign(**measured)], axis=1)
-
-
-STEP_NAMES: Final = ("model", "n_layers", "hidden", "seq", "mbs", "grad_accum", "recompute")
-STEP_COLUMNS: Final = ("status", "reason", "step_time_s", "peak_memory_gib")
 
 
 def predict_operators(
@@ -128,15 +116,14 @@ def predict_operators(
     """
     document = Catalog(tuple(profiles)).document("accelerator", accelerator)
     part = validate(Accelerator, document)
-    numbers = _with_numbers(table)
+    timed = _with_numbers(table)
     predict = import_module("simulator.validation.operators").predict
-    family = family_of(table)
-    measured = numbers["time_us"].astype(float)
-    rates = numbers["tflops"].astype(float) if "tflops" in numbers else measured * float("nan")
-    return numbers.assign(
-        family=family,
+    measured = timed["time_us"].astype(float)
+    rates = timed["tflops"].astype(float) if "tflops" in timed else measured * float("nan")
+    return timed.assign(
+        family=family_of(table),
         measured_time_us=measured,
-        time_us=predict(numbers, part),
+        time_us=predict(timed, part),
         # The table's own FLOPs: it says how it counts causal attention and skewed groups.
         n_flop=rates * TERA * measured * MICRO,
     )
@@ -193,91 +180,6 @@ def predict_row(kind: str, profiles: tuple[Path, ...], row: Row) -> dict[str, An
     return predicted
 
 
-def run_frame(
-    table: pd.DataFrame, rows: Sequence[Mapping[str, Any]], catalog: Catalog
-) -> pd.DataFrame:
-    """Return predictions of runs beside their measurements: `COLUMNS`, `LAYOUT`, `BREAKDOWN`.
-
-    Further columns of the predictions (memory by component) come last; ``capacity_gib`` is the
-    accelerator's memory.
-
-    Parameters
-    ----------
-    table
-        Rows as text.
-    rows
-        What `runs.predict_row` says of each.
-    catalog
-        Where their clusters stand.
-    """
-    import pandas as pd  # noqa: PLC0415 - as above
-
-    predicted = pd.DataFrame(list(rows), index=table.index)
-    given = table.reindex(columns=[*_GIVEN, "oom"], fill_value="").astype(object)
-    given = given.mask(given == "", None)
-    stated = pd.DataFrame(
-        {
-            **{name: given[name] for name in _GIVEN},
-            "n_accel": _numbers(table, "n_accel").astype("Int64"),
-            **{name: _numbers(table, name) for name in _NUMERIC},
-            **{name: _numbers(table, column) for name, column in MEASURED.items()},
-            "measured_oom": given["oom"].map(_truth),
-            "sequence_parallel": given["sequence_parallel"].map(_truth),
-            "group": given[list(GROUP)].fillna("?").agg(" ".join, axis=1),
-            "split": "validation",
-            "assumed": "",
-            "capacity_gib": _capacities(predicted, catalog),
-        }
-    )
-    own = [name for name in predicted if name not in stated or name in {"split", "assumed"}]
-    whole = stated.drop(columns=[name for name in own if name in stated]).join(predicted[own])
-    first = [name for name in (*COLUMNS, "precision", *LAYOUT, *BREAKDOWN) if name != "flags"]
-    order = dict.fromkeys([*first, "flags", "capacity_gib", *whole.columns])
-    frame = whole.reindex(columns=list(order))
-    # A column that is empty throughout would otherwise count as numbers.
-    frame = frame.astype(dict.fromkeys(_TEXTS, object))
-    return frame.assign(
-        **{name: pd.to_numeric(frame[name]) for name in _PREDICTED},
-        split=frame["split"].fillna("validation"),
-    )
-
-
-_GIVEN: Final = (
-    *("run_id", "source", "model", "accelerator", "n_accel", "precision", "flags"),
-    *("recompute", "attention_kernel", "sequence_parallel", "seq_len", "gbs"),
-)
-_TEXTS: Final = ("reason", "assumed", "flags", "stack", "cluster", "split")
-_NUMERIC: Final = ("tp", "pp", "vpp", "cp", "ep", "dp", "mbs", "gbs", "seq_len")
-_PREDICTED: Final = ("step_time_s", "tokens_per_s_per_gpu", "peak_memory_gib", *BREAKDOWN)
-
-
-def _capacities(predicted: pd.DataFrame, catalog: Catalog) -> pd.Series[float]:
-    """Return the memory of the accelerator of each predicted row [GiB]; NaN for the others."""
-    import pandas as pd  # noqa: PLC0415 - as above
-
-    if "cluster" not in predicted:
-        return pd.Series(float("nan"), index=predicted.index)
-    known = {name: _capacity_gib(name, catalog) for name in predicted["cluster"].dropna().unique()}
-    return predicted["cluster"].map(known).astype(float)
-
-
-def _capacity_gib(cluster: str, catalog: Catalog) -> float:
-    try:
-        profile = validate(Cluster, catalog.document("cluster", cluster))
-    except SimulatorError:  # a cluster that the prediction put together has no file
-        return float("nan")
-    return profile.accelerator.memory / GIB
-
-
-def _numbers(table: pd.DataFrame, column: str) -> pd.Series[float]:
-    """Return a column as numbers; NaN where it is empty, absent or no number."""
-    import pandas as pd  # noqa: PLC0415 - as above
-
-    if column not in table:
-        return pd.Series(float("nan"), index=table.index)
-    return pd.to_numeric(table[column], errors="coerce").astype(float)
-
-
 def _with_numbers(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table of text with the columns that hold only numbers as such, empty as NaN."""
     import pandas as pd  # noqa: PLC0415 - as above
@@ -288,12 +190,6 @@ def _with_numbers(table: pd.DataFrame) -> pd.DataFrame:
         return numbers if numeric else cells
 
     return table.apply(column)
-
-
-def _truth(cell: object) -> bool | None:
-    return {"true": True, "false": False, "1": True, "0": False}.get(
-        str(cell).lower().removesuffix(".0")
-    )
 
 
 def _counted(done: dict[str, Any], advance: Callable[[int], None]) -> dict[str, Any]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from fnmatch import fnmatch
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from simulator.api import simulate
 from simulator.errors import ScenarioError, SimulatorError
-from simulator.validation.cases import cases_of, stack_of
+from simulator.validation.cases import cases_of
 from simulator.validation.cells import InvalidError, UnsupportedError
+from simulator.validation.columns import BREAKDOWN, PARTS
 from simulator.validation.sources import source_of
+from simulator.validation.stacks import stack_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,19 +21,6 @@ if TYPE_CHECKING:
     from simulator.scenario.scenario import Scenario
     from simulator.validation.cases import Case
     from simulator.validation.cells import Row
-
-BREAKDOWN: Final = (
-    "compute",
-    "recompute",
-    "exposed_tensor",
-    "exposed_context",
-    "exposed_pipeline",
-    "exposed_data",
-    "bubble",
-    "optimizer",
-    "other",
-)
-"""Parts of the step that the predictions list, in seconds."""
 
 
 def split_of(row: Row) -> str:
@@ -81,7 +70,10 @@ def _predicted(case: Case) -> dict[str, Any]:
         "fits": summary["fits"],
         "cluster": case.cluster,
         "assumed": case.assumed,
-        **{f"{name}_s": summary["breakdown_s"][name] * case.share for name in BREAKDOWN},
+        **{
+            column: summary["breakdown_s"][name] * case.share
+            for name, column in zip(PARTS, BREAKDOWN, strict=True)
+        },
         **{
             f"memory_{name}_gib": value
             for name, value in worst.items()

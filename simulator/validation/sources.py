@@ -46,6 +46,9 @@ class Source:
     them, and so validate nothing."""
 
 
+ALTERED: Final = "model_altered"
+"""Flag of MegaScale's rows: attention and MLP in parallel, a sliding window."""
+
 CLUSTERS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "A100-80GB-SXM": "a100-hdr200",
@@ -68,6 +71,7 @@ CLUSTERS: Final[Mapping[str, str]] = MappingProxyType(
 
 _GPT: Final = {"positions": "learned", "tied_embeddings": "True"}
 _MEGATRON: Final = {"sequence_parallel": "False", "vpp": "1", "recompute": "none", "mbs": "1"}
+_SHARDED: Final = {**_MEGATRON, "sequence_parallel": "True", "optimizer_sharding": "ZeRO-1"}
 
 SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
     {
@@ -170,41 +174,37 @@ SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
                 *("llama3-8B on * B200*", "llama3-8B on * GB200*"),
                 *("llama3-70B on * GB200*", "llama3-70B on * GB300*"),
             ),
-            defaults={**_MEGATRON, "sequence_parallel": "True", "optimizer_sharding": "ZeRO-1"},
+            defaults=_SHARDED,
         ),
         "dgxc_benchmarking": Source(
             software="nemo-2024",
             evidence="NVIDIA/dgxc-benchmarking: NeMo recipes of 2024 and 2025",
             calibration=("gpt3-175B on *",),
             defaults={
-                **_MEGATRON,
-                "sequence_parallel": "True",
-                "optimizer_sharding": "ZeRO-1",
+                **_SHARDED,
                 "cp": "1",
             },
         ),
         "nemo_2407": Source(
             software="nemo-2024",
             evidence="NVIDIA/NeMo, docs/source/performance/performance_summary.md",
-            defaults={**_MEGATRON, "sequence_parallel": "True", "optimizer_sharding": "ZeRO-1"},
+            defaults=_SHARDED,
         ),
         "nemo_longseq": Source(
             software="nemo-2024",
             evidence="NVIDIA/NeMo, docs/source/performance/performance_long_sequence.md",
-            defaults={**_MEGATRON, "sequence_parallel": "True", "optimizer_sharding": "ZeRO-1"},
+            defaults=_SHARDED,
         ),
         "megatron_lm_llama_example": Source(
             software="megatron-bridge-eager-2025",
             evidence="NVIDIA/Megatron-LM, examples/llama/README.md",
-            defaults={**_MEGATRON, "sequence_parallel": "True", "optimizer_sharding": "ZeRO-1"},
+            defaults=_SHARDED,
         ),
         "mlperf": Source(
             software="mlperf-nemo-2024",
             evidence="MLPerf Training submissions with NeMo: fp8 parameters",
             defaults={
-                **_MEGATRON,
-                "sequence_parallel": "True",
-                "optimizer_sharding": "ZeRO-1",
+                **_SHARDED,
                 "positions": "learned",
             },
         ),
@@ -213,12 +213,12 @@ SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
             evidence="MooreThreads/SimuMax, docs/b200: Megatron-LM, Transformer Engine 2.11",
             allocated_memory=True,
             calibration=("llama3-70B-L12 on *",),
-            defaults={**_MEGATRON, "sequence_parallel": "False"},
+            defaults=_MEGATRON,
         ),
         "llm_foundry": Source(
             software="llm-foundry-2023",
             evidence="mosaicml/llm-foundry, scripts/train/benchmarking: FSDP",
-            defaults={**_MEGATRON, "positions": "learned", "tied_embeddings": "True"},
+            defaults={**_MEGATRON, **_GPT},
         ),
         "torchtitan": Source(
             software="torchtitan-2025",
@@ -253,7 +253,7 @@ SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
 UNKNOWN: Final = Source(
     software="megatron-core-2025",
     evidence="a source that is not known here: Megatron Core stands in",
-    defaults={**_MEGATRON, "sequence_parallel": "True", "optimizer_sharding": "ZeRO-1"},
+    defaults=_SHARDED,
 )
 
 

@@ -27,12 +27,11 @@ from simulator.workload.transformer import Norm, Positions, Transformer
 if TYPE_CHECKING:
     from simulator.api import Result
     from simulator.catalog import Catalog
-
-Row = dict[str, str]
+    from simulator.validation.cells import Row
 
 SOFTWARE: Final = "pytorch-steps-2026"
 CLUSTER: Final = "h200-ndr400"
-"""Where a table without an ``accelerator`` column was measured."""
+"""Where the tables were measured."""
 ACCUMULATION: Final = "gradient_accumulation"
 
 

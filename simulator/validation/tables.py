@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from simulator.errors import DocumentError
+from simulator.validation.collectives import REQUIRED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,10 +27,7 @@ class TableKind(StrEnum):
 
 MARKS: Final[tuple[tuple[TableKind, frozenset[str]], ...]] = (
     (TableKind.RUNS, frozenset({"run_id", "source", "model", "accelerator", "n_accel"})),
-    (
-        TableKind.COLLECTIVES,
-        frozenset({"accelerator", "n_gpus", "nodes", "collective", "message_bytes"}),
-    ),
+    (TableKind.COLLECTIVES, frozenset(REQUIRED)),
     (TableKind.STEPS, frozenset({"model", "n_layers", "seq", "mbs", "grad_accum", "step_ms"})),
     (TableKind.OPERATORS, frozenset({"dtype", "pass", "m", "n", "k", "time_us"})),
     (TableKind.OPERATORS, frozenset({"backend", "pass", "heads", "seq", "head_dim", "time_us"})),

@@ -11,13 +11,10 @@ dropout.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from simulator.operators import (
-    Attention,
-    AttentionKernel,
     Axis,
     Collective,
     Communication,
@@ -25,54 +22,20 @@ from simulator.operators import (
     Kernels,
     LossKernel,
     Pointwise,
-    Role,
 )
 from simulator.precision import Precision
 from simulator.workload import pointwise
+from simulator.workload.branches import DROPOUT_MASK, Branch, Branches
+from simulator.workload.linears import Linear, accumulation, linear, operand_bytes
 from simulator.workload.parameters import padded_vocabulary
 from simulator.workload.steps import Block, Saved, Shard, Step
-from simulator.workload.transformer import Norm, Positions
+from simulator.workload.transformer import Norm
 
 if TYPE_CHECKING:
     from simulator.workload.transformer import Transformer
 
 BF16 = Precision.BF16.n_bytes
 FP32 = Precision.FP32.n_bytes
-DROPOUT_MASK = 1.0
-"""Bytes per element of a saved dropout mask."""
-
-
-class Linear(NamedTuple):
-    """The three GEMMs of a linear layer, each with the m, n and k of its own product."""
-
-    forward: Gemm
-    """Tokens x inputs by inputs x outputs."""
-    input_gradient: Gemm
-    """Tokens x outputs by outputs x inputs."""
-    weight_gradient: Gemm
-    """Outputs x tokens by tokens x inputs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Branch:
-    """Attention or MLP between its column-parallel entry and its row-parallel exit."""
-
-    name: str
-    entries: tuple[Linear, ...]
-    """Column-parallel layers that share the branch's input."""
-    exit: Linear
-    fused: bool
-    """The kernel before the exit, and in the backward pass the one before the entries, is an
-    activation that can write its output quantised."""
-    forward: tuple[Step, ...]
-    backward: tuple[Step, ...]
-    core: tuple[Step, ...]
-    saved: tuple[Saved, ...]
-
-    @property
-    def columns(self) -> int:
-        """Outputs of all column-parallel layers together."""
-        return sum(entry.forward.n for entry in self.entries)
 
 
 def transformer_layer(model: Transformer, shard: Shard, kernels: Kernels) -> Block:
@@ -81,8 +44,8 @@ def transformer_layer(model: Transformer, shard: Shard, kernels: Kernels) -> Blo
     Neglected: the weight gradients of norms and biases (their traffic is below 0.1 % of the
     layer's), and copies that some kernels make of strided inputs.
     """
-    builder = _Builder(model, shard, kernels)
-    attention, mlp = builder.attention(), builder.mlp()
+    builder, branches = _Builder(model, shard, kernels), Branches(model, shard, kernels)
+    attention, mlp = branches.attention(), branches.mlp()
     if model.parallel_block:
         parts = [builder.residual_part((attention, mlp))]
     else:
@@ -95,7 +58,7 @@ def transformer_layer(model: Transformer, shard: Shard, kernels: Kernels) -> Blo
         saved=tuple(saved for part in parts for saved in part.saved),
         input_bytes=builder.stream_bytes,
         working_bytes=max(
-            2 * BF16 * shard.tokens * max(mlp.columns, attention.columns), builder.score_gradients
+            2 * BF16 * shard.tokens * max(mlp.columns, attention.columns), branches.score_gradients
         ),
     )
 
@@ -139,7 +102,7 @@ def head(model: Transformer, shard: Shard, kernels: Kernels) -> Block:
     """
     builder = _Builder(model, shard, kernels)
     vocabulary = padded_vocabulary(model, shard.tensor) // shard.tensor
-    logits = _linear("logits", shard.tokens, vocabulary, model.hidden, Precision.BF16)
+    logits = linear("logits", shard.tokens, vocabulary, model.hidden, Precision.BF16)
     norm_forward, norm_backward = builder.norm()
     gathered = kernels.loss is LossKernel.GATHERED
     elements = float(shard.tokens * vocabulary * (shard.tensor if gathered else 1))
@@ -188,17 +151,6 @@ class _Part(NamedTuple):
     saved: tuple[Saved, ...]
 
 
-def _linear(name: str, tokens: int, outputs: int, inputs: int, precision: Precision) -> Linear:
-    def gemm(suffix: str, role: Role, m: int, n: int, k: int) -> Gemm:
-        return Gemm(name + suffix, m, n, k, precision=precision, role=role)
-
-    return Linear(
-        gemm("", Role.FORWARD, tokens, outputs, inputs),
-        gemm("_input_gradient", Role.INPUT_GRADIENT, tokens, inputs, outputs),
-        gemm("_weight_gradient", Role.WEIGHT_GRADIENT, outputs, inputs, tokens),
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class _Builder:
     """The model, the shard and the kernels that every part of a layer is made from."""
@@ -217,147 +169,6 @@ class _Builder:
         """Bytes of the residual stream on this rank."""
         return BF16 * self.stream_elements
 
-    @property
-    def score_gradients(self) -> float:
-        """Bytes of the score gradients that an attention backward with stored scores holds."""
-        if not self.kernels.attention.stores_scores:
-            return 0.0
-        width = 2 * FP32 if self.kernels.attention is AttentionKernel.UNFUSED else 2 * BF16
-        heads = self.model.heads // self.shard.tensor
-        return width * self.shard.tokens * heads * self.shard.sequence_length
-
-    @property
-    def operand_bytes(self) -> float:
-        """Bytes per element of a linear layer's saved input: one quantised copy, or bf16."""
-        return min(BF16, self.shard.precision.n_bytes)
-
-    # ---- branches -------------------------------------------------------------------------
-
-    def attention(self) -> Branch:
-        """Return the attention branch: QKV, positions, scores, output projection."""
-        model, shard = self.model, self.shard
-        heads, kv_heads = model.heads // shard.tensor, max(1, model.kv_heads // shard.tensor)
-        width, kv_width = heads * model.head_dim, kv_heads * model.head_dim
-        columns = width + 2 * kv_width
-        prepare, prepare_backward = pointwise.head_preparation(
-            model, float(shard.tokens * (width + kv_width)), self.kernels
-        )
-        core = self._core_attention(heads, kv_heads, backward=False)
-        core_backward = self._core_attention(heads, kv_heads, backward=True)
-        return Branch(
-            name="attention",
-            entries=(_linear("qkv", shard.tokens, columns, model.hidden, shard.precision),),
-            exit=_linear("attention_out", shard.tokens, model.hidden, width, shard.precision),
-            fused=False,
-            forward=(*map(Step, prepare), *core),
-            backward=(*core_backward, *map(Step, prepare_backward)),
-            core=core,
-            saved=(
-                Saved("qkv", BF16 * shard.tokens * columns),
-                *self._saved_rotated(width + kv_width),
-                *self._saved_scores(heads),
-                Saved("attention_output", BF16 * shard.tokens * width),
-            ),
-        )
-
-    def mlp(self) -> Branch:
-        """Return the MLP branch: up (and gate), activation, down."""
-        model, shard = self.model, self.shard
-        width = model.ffn_hidden // shard.tensor
-        columns = 2 * width if model.gated_mlp else width
-        apart = model.gated_mlp and not self.kernels.merged_gate
-        names = ["mlp_gate", "mlp_up"] if apart else ["mlp_up"]
-        forward, backward = pointwise.activation(model, float(shard.tokens * width), self.kernels)
-        # An eager gated activation keeps its own output for the product's gradient, too.
-        products = 2 if model.gated_mlp and not self.kernels.fused_activation else 1
-        return Branch(
-            name="mlp",
-            entries=tuple(
-                _linear(name, shard.tokens, columns // len(names), model.hidden, shard.precision)
-                for name in names
-            ),
-            exit=_linear("mlp_down", shard.tokens, model.hidden, width, shard.precision),
-            fused=True,
-            forward=(Step(forward),),
-            backward=(Step(backward),),
-            core=(),
-            saved=(
-                Saved("mlp_up", BF16 * shard.tokens * columns),
-                Saved("activation", self.operand_bytes * products * shard.tokens * width),
-            ),
-        )
-
-    def _core_attention(self, heads: int, kv_heads: int, *, backward: bool) -> tuple[Step, ...]:
-        """Return scores to context; with context parallelism keys and values are gathered first.
-
-        The gather moves all keys and values at once, as Llama 3 does (section 3.3.2); a ring moves
-        the same bytes in pieces.
-        """
-        model, shard = self.model, self.shard
-        kernel = Attention(
-            name="attention_backward" if backward else "attention",
-            batch=shard.micro_batch,
-            heads=heads,
-            kv_heads=kv_heads,
-            queries=shard.sequence_length // shard.context,
-            keys=shard.sequence_length,
-            head_dim=model.head_dim,
-            window=model.window,
-            backward=backward,
-            kernel=self.kernels.attention,
-        )
-        if shard.context == 1:
-            return (Step(kernel),)
-        positions = shard.micro_batch * shard.sequence_length
-        n_bytes = 2 * BF16 * positions * kv_heads * model.head_dim
-
-        def exchange(name: str, kind: Collective) -> Step:
-            return Step(Communication(name, kind, Axis.CONTEXT, n_bytes))
-
-        gather = exchange("kv_all_gather", Collective.ALL_GATHER)
-        blocks = self._ring(kernel) if self.kernels.ring_attention else (Step(kernel),)
-        if not backward:
-            return gather, *blocks
-        return gather, *blocks, exchange("kv_reduce_scatter", Collective.REDUCE_SCATTER)
-
-    def _ring(self, whole: Attention) -> tuple[Step, ...]:
-        """Return attention as a ring of blocks: a causal one, then half-masked ones, each merged.
-
-        Each rank holds an early and a late piece of the sequence, so that all have the same work:
-        of every other rank's keys it needs half, with all its queries, or all, with half of them.
-        """
-        if whole.window:
-            return (Step(whole),)
-        local = whole.queries
-        causal = dataclasses.replace(whole, keys=local)
-        other = dataclasses.replace(whole, keys=max(1, local // 2), causal=False)
-        merge = pointwise.ring_merge(
-            float(whole.batch * local * whole.heads * whole.head_dim), backward=whole.backward
-        )
-        return Step(causal), *(self.shard.context - 1) * (Step(other), Step(merge))
-
-    def _saved_rotated(self, width: int) -> tuple[Saved, ...]:
-        """Return rotated queries and keys: an eager rotary embedding writes them apart."""
-        if self.kernels.fused_rope or self.model.positions is not Positions.ROTARY:
-            return ()
-        return (Saved("rotated", BF16 * self.shard.tokens * width),)
-
-    def _saved_scores(self, heads: int) -> tuple[Saved, ...]:
-        """Return what the attention core keeps: the scores, or a flash kernel's row statistics."""
-        shard = self.shard
-        if not self.kernels.attention.stores_scores:
-            return (Saved("attention_statistics", FP32 * shard.tokens * heads, True),)  # noqa: FBT003 - the field's name is in the class
-        pairs = shard.tokens * heads * shard.sequence_length
-        # Separate kernels compute the softmax in fp32, and keep that beside the bf16 copy.
-        eager = self.kernels.attention is AttentionKernel.UNFUSED
-        softmax = Saved("softmax", (BF16 + FP32 * eager) * pairs, core_attention=True)
-        if not self.kernels.dropout:
-            return (softmax,)
-        dropped = Saved("attention_dropout", (DROPOUT_MASK + BF16) * pairs, core_attention=True)
-        return softmax, dropped
-
-    # ---- around the branches --------------------------------------------------------------
-
     def residual_part(self, branches: tuple[Branch, ...]) -> _Part:
         """Return branches that share one norm, one residual addition and their collectives."""
         # GPT-NeoX's parallel branches have a norm each; others share one.
@@ -368,7 +179,7 @@ class _Builder:
         forward = (
             *(Step(norm[0]) for norm in norms),
             *self.enter(first.entries[0].forward),
-            *(step for branch in branches for step in self._branch_forward(branch)),
+            *(step for branch in branches for step in branch.forward),
             *self.leave(last.exit.forward),
             *(Step(norm[0]) for norm in post),
             Step(add_forward),
@@ -377,7 +188,7 @@ class _Builder:
             Step(add_backward),
             *(Step(norm[1]) for norm in post),
             *self.leave_backward(last.exit.input_gradient),
-            *(step for branch in reversed(branches) for step in self._branch_backward(branch)),
+            *(step for branch in reversed(branches) for step in branch.backward),
             *self.entry_backward(tuple(e for branch in branches for e in branch.entries)),
             *(Step(norm[1]) for norm in norms),
         )
@@ -404,7 +215,9 @@ class _Builder:
         it is the one that puts the layouts study's 65B rows without recomputation (arXiv
         2311.05610) on the right side of 80 GB.
         """
-        output = Saved(f"{name}_norm_output", self.operand_bytes * self.stream_elements)
+        output = Saved(
+            f"{name}_norm_output", operand_bytes(self.shard.precision) * self.stream_elements
+        )
         kept = Saved(f"{name}_norm_input", self.stream_bytes), output
         if self.kernels.fused_norm or self.model.norm is not Norm.RMS:
             return kept
@@ -436,7 +249,9 @@ class _Builder:
         """
         gemms = tuple(entry.input_gradient for entry in reversed(entries))
         weights = tuple(entry.weight_gradient for entry in reversed(entries))
-        accumulations = tuple(step for weight in weights for step in self._accumulation(weight))
+        accumulations = tuple(
+            step for weight in weights for step in accumulation(weight, self.shard, self.kernels)
+        )
         if self.shard.tensor == 1:
             return (
                 *map(Step, gemms),
@@ -479,50 +294,6 @@ class _Builder:
             )
             for what in ("maximum", "target", "sum")
         )
-
-    def _branch_forward(self, branch: Branch) -> tuple[Step, ...]:
-        entries = (Step(entry.forward) for entry in branch.entries)
-        return (
-            *self._cast(branch.entries[0].forward.k, "input", fused=True),
-            *entries,
-            *branch.forward,
-            *self._cast(branch.exit.forward.k, f"{branch.name}_output", fused=branch.fused),
-            Step(branch.exit.forward),
-        )
-
-    def _branch_backward(self, branch: Branch) -> tuple[Step, ...]:
-        """Return a branch's backward pass without that of its entry."""
-        weight = branch.exit.weight_gradient
-        return (
-            *self._cast(branch.exit.forward.n, f"{branch.name}_gradient", fused=False),
-            Step(branch.exit.input_gradient),
-            Step(weight, weight=True),
-            *self._accumulation(weight),
-            *branch.backward,
-            *self._cast(branch.columns, f"{branch.name}_input_gradient", fused=branch.fused),
-        )
-
-    def _cast(self, width: int, what: str, *, fused: bool) -> tuple[Step, ...]:
-        """Return the quantisation of a GEMM operand ``width`` wide; none if the kernel before can.
-
-        Weights are quantised once per step, which is neglected.
-        """
-        late = pointwise.scaled_first(self.shard.precision, self.kernels)
-        if fused and self.kernels.fused_quantisation and not late:
-            return ()
-        passes = pointwise.quantisation(
-            float(self.shard.tokens * width), self.shard.precision, self.kernels, f"cast_{what}"
-        )
-        return tuple(map(Step, passes))
-
-    def _accumulation(self, weight: Gemm) -> tuple[Step, ...]:
-        if self.kernels.fused_gradient_accumulation:
-            sums = pointwise.fused_accumulation(weight, self.shard.gradient_precision)
-            return tuple(Step(addition, weight=True) for addition in sums)
-        add = pointwise.gradient_accumulation(
-            float(weight.m * weight.n), self.shard.gradient_precision
-        )
-        return (Step(add, weight=True),)
 
     def _communication(self, name: str, kind: Collective) -> Communication:
         n_bytes = BF16 * self.shard.tokens * self.model.hidden

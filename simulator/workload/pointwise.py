@@ -167,9 +167,9 @@ def fused_accumulation(weight: Gemm, gradients: Precision) -> tuple[Pointwise, .
     """Return what a weight-gradient GEMM that adds into an fp32 buffer takes beyond a plain one.
 
     The buffer is read and written (8 B per parameter), and little of that hides behind the
-    products: on one H100 such GEMMs take about 3.3 ps per parameter longer than those with a bf16
+    products: on one H100 such GEMMs take about 3.2 ps per parameter longer than those with a bf16
     result, with 2,048, 4,096 and 8,192 rows alike (benchmarks/measurements/h100/accumulation.csv).
-    Adding into bf16 takes 1 % longer in the median there, which is neglected.
+    Adding into bf16 takes 2 % longer in the median there, which is neglected.
     """
     if gradients is not Precision.FP32:
         return ()

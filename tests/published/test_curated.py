@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from simulator.validation.errors import with_errors
 from simulator.validation.predictions import predict_runs
-from simulator.validation.statistics import with_errors
 from simulator.validation.tables import read_table
 
 if TYPE_CHECKING:

@@ -9,8 +9,10 @@ import pytest
 from nccl_logs import OLD_HEADER, log, row
 from typer.testing import CliRunner
 
-from simulator.calibration.collectives import fit_site, profile_texts, quality, span_of
+from simulator.calibration.collectives import fit_site, quality
+from simulator.calibration.line_fit import span_of
 from simulator.calibration.nccl_tests import Group, Log, LogReader
+from simulator.calibration.site_profiles import profile_texts
 from simulator.catalog import Catalog
 from simulator.cli.main import app
 from simulator.documents import validate

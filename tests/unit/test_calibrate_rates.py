@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
-from simulator.calibration.command import calibrate_operators
 from simulator.calibration.rates import Timing, group_of, log_errors, scaled, timings
 from simulator.catalog import Catalog
+from simulator.cli.calibrate_operators import calibrate_operators
 from simulator.documents import validate
 from simulator.errors import SimulatorError
 from simulator.hardware.accelerator import Accelerator

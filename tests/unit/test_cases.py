@@ -13,10 +13,12 @@ from simulator.parallel.blocks import Recomputation, Recompute
 from simulator.parallel.layout import Sharding
 from simulator.precision import Precision
 from simulator.schedule.pipelines import ScheduleName
-from simulator.validation.cases import Case, cases_of, stack_of
+from simulator.validation.cases import Case, cases_of
 from simulator.validation.cells import Cells, InvalidError, Row, UnsupportedError
-from simulator.validation.runs import BREAKDOWN, predict_row, split_of
+from simulator.validation.columns import PARTS
+from simulator.validation.runs import predict_row, split_of
 from simulator.validation.sources import CLUSTERS, SOURCES, UNKNOWN, Source, source_of
+from simulator.validation.stacks import stack_of
 from simulator.workload.transformer import Norm, Positions
 
 CATALOG = Catalog(())
@@ -272,7 +274,7 @@ def test_more_flushes_are_more_bubble_and_nothing_else(monkeypatch: pytest.Monke
 def test_parts_add_up_to_the_step(run: str) -> None:
     prediction = predict_row(row_of(run), CATALOG)
     assert (prediction["status"], prediction["reason"]) == ("ok", "")
-    parts = sum(prediction[f"{name}_s"] for name in BREAKDOWN)
+    parts = sum(prediction[f"{name}_s"] for name in PARTS)
     assert parts == pytest.approx(prediction["step_time_s"])
 
 

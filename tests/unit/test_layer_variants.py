@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
-from strategies import TOY
+from step_samples import BATCH, FUSED, LLAMA, TOKENS, matmul_flops, messages, operators, shard
 
 from simulator.operators import (
     Attention,
-    AttentionKernel,
     Axis,
     Collective,
-    Communication,
     Gemm,
     LossKernel,
     Pointwise,
@@ -23,49 +22,13 @@ from simulator.parallel.blocks import Recomputation, Recompute, virtual_stages
 from simulator.parallel.layout import Layout
 from simulator.precision import Precision
 from simulator.workload.layers import embedding, head, transformer_layer
-from simulator.workload.steps import Shard, Step
 
-MODEL = replace(
-    TOY.model, hidden=1024, heads=16, kv_heads=4, head_dim=64, ffn_hidden=2816, vocabulary=50257
-)
-KERNELS = replace(
-    TOY.software.kernels,
-    attention=AttentionKernel.FLASH2,
-    loss=LossKernel.FUSED,
-    merged_gate=True,
-    ring_attention=False,
-    fused_quantisation=True,
-    current_scaling=False,
-    fused_gradient_accumulation=True,
-    dropout=False,
-)
-APART = replace(KERNELS, merged_gate=False)
-RING = replace(KERNELS, ring_attention=True)
-SEQUENCE, BATCH = 2048, 2
-TOKENS = SEQUENCE * BATCH
+if TYPE_CHECKING:
+    from simulator.workload.steps import Step
 
-
-def shard(
-    tensor: int = 1,
-    *,
-    context: int = 1,
-    sequence_parallel: bool = False,
-    precision: Precision = Precision.BF16,
-    gradients: Precision = Precision.FP32,
-) -> Shard:
-    return Shard(
-        micro_batch=BATCH,
-        sequence_length=SEQUENCE,
-        tensor=tensor,
-        context=context,
-        sequence_parallel=sequence_parallel,
-        precision=precision,
-        gradient_precision=gradients,
-    )
-
-
-def operators(steps: tuple[Step, ...]) -> list[object]:
-    return [item for step in steps for item in (step.operator, *step.under)]
+MODEL = replace(LLAMA, vocabulary=50257, tied_embeddings=False)
+APART = replace(FUSED, merged_gate=False)
+RING = replace(FUSED, ring_attention=True)
 
 
 def gemms(steps: tuple[Step, ...]) -> dict[str, Gemm]:
@@ -76,20 +39,12 @@ def attentions(steps: tuple[Step, ...]) -> list[Attention]:
     return [item for item in operators(steps) if isinstance(item, Attention)]
 
 
-def messages(steps: tuple[Step, ...]) -> list[Communication]:
-    return [item for item in operators(steps) if isinstance(item, Communication)]
-
-
-def flops(steps: tuple[Step, ...]) -> float:
-    return sum(item.flops for item in operators(steps) if isinstance(item, (Gemm, Attention)))
-
-
 # Gate and up
 
 
 @pytest.mark.parametrize("tensor", [1, 4])
 def test_gate_and_up_apart_are_two_gemms_of_half_the_columns(tensor: int) -> None:
-    merged = gemms(transformer_layer(MODEL, shard(tensor), KERNELS).forward)
+    merged = gemms(transformer_layer(MODEL, shard(tensor), FUSED).forward)
     apart = gemms(transformer_layer(MODEL, shard(tensor), APART).forward)
     assert set(apart) - set(merged) == {"mlp_gate"}
     assert merged["mlp_up"].n == 2 * 2816 // tensor
@@ -99,9 +54,9 @@ def test_gate_and_up_apart_are_two_gemms_of_half_the_columns(tensor: int) -> Non
 @pytest.mark.parametrize("sequence_parallel", [False, True])
 def test_gate_and_up_apart_do_the_same_work(*, sequence_parallel: bool) -> None:
     on = shard(4, sequence_parallel=sequence_parallel)
-    merged, apart = (transformer_layer(MODEL, on, kernels) for kernels in (KERNELS, APART))
-    assert flops(apart.forward) == flops(merged.forward)
-    assert flops(apart.backward) == flops(merged.backward)
+    merged, apart = (transformer_layer(MODEL, on, kernels) for kernels in (FUSED, APART))
+    assert matmul_flops(apart.forward) == matmul_flops(merged.forward)
+    assert matmul_flops(apart.backward) == matmul_flops(merged.backward)
     assert apart.saved_bytes == merged.saved_bytes
 
 
@@ -110,12 +65,12 @@ def test_gradients_of_gate_and_up_apart_are_summed_one_by_one() -> None:
     sums = messages(transformer_layer(MODEL, shard(4), APART).backward)
     assert [item.kind for item in sums] == [Collective.ALL_REDUCE] * 3
     assert {item.n_bytes for item in sums} == {2 * TOKENS * 1024}
-    assert len(messages(transformer_layer(MODEL, shard(4), KERNELS).backward)) == 2
+    assert len(messages(transformer_layer(MODEL, shard(4), FUSED).backward)) == 2
 
 
 def test_a_plain_mlp_has_no_gate_to_keep_apart() -> None:
     plain = replace(MODEL, gated_mlp=False)
-    assert transformer_layer(plain, shard(), APART) == transformer_layer(plain, shard(), KERNELS)
+    assert transformer_layer(plain, shard(), APART) == transformer_layer(plain, shard(), FUSED)
 
 
 # Losses
@@ -123,7 +78,7 @@ def test_a_plain_mlp_has_no_gate_to_keep_apart() -> None:
 
 def test_a_gathered_loss_moves_all_logits_to_every_rank() -> None:
     """50,257 tokens padded to 99 x 512 = 50,688 on four ranks, in bf16; no sums follow."""
-    block = head(MODEL, shard(4), replace(KERNELS, loss=LossKernel.GATHERED))
+    block = head(MODEL, shard(4), replace(FUSED, loss=LossKernel.GATHERED))
     (gather,) = messages(block.forward)
     assert (gather.kind, gather.axis) == (Collective.ALL_GATHER, Axis.TENSOR)
     assert gather.n_bytes == 2 * TOKENS * 50_688
@@ -134,7 +89,7 @@ def test_a_gathered_loss_moves_all_logits_to_every_rank() -> None:
 
 
 def test_a_split_loss_sums_three_numbers_per_token() -> None:
-    block = head(MODEL, shard(4), KERNELS)
+    block = head(MODEL, shard(4), FUSED)
     assert [(item.kind, item.n_bytes) for item in messages(block.forward)] == [
         (Collective.ALL_REDUCE, 4 * TOKENS)
     ] * 3
@@ -144,7 +99,7 @@ def test_a_split_loss_sums_three_numbers_per_token() -> None:
 
 @pytest.mark.parametrize("loss", list(LossKernel))
 def test_a_rank_with_the_whole_vocabulary_sends_nothing(loss: LossKernel) -> None:
-    block = head(MODEL, shard(), replace(KERNELS, loss=loss))
+    block = head(MODEL, shard(), replace(FUSED, loss=loss))
     assert messages((*block.forward, *block.backward)) == []
 
 
@@ -154,10 +109,10 @@ def test_a_rank_with_the_whole_vocabulary_sends_nothing(loss: LossKernel) -> Non
 @pytest.mark.parametrize("context", [2, 4, 8])
 def test_blocks_of_a_ring_add_up_to_the_kernel_after_a_gather(context: int) -> None:
     on = shard(context=context)
-    ring, gathered = (transformer_layer(MODEL, on, kernels) for kernels in (RING, KERNELS))
+    ring, gathered = (transformer_layer(MODEL, on, kernels) for kernels in (RING, FUSED))
     assert len(attentions(ring.forward)) == len(attentions(ring.backward)) == context
-    assert flops(ring.forward) == pytest.approx(flops(gathered.forward))
-    assert flops(ring.backward) == pytest.approx(flops(gathered.backward))
+    assert matmul_flops(ring.forward) == pytest.approx(matmul_flops(gathered.forward))
+    assert matmul_flops(ring.backward) == pytest.approx(matmul_flops(gathered.backward))
     assert messages(ring.forward) == messages(gathered.forward)
     assert messages(ring.backward) == messages(gathered.backward)
 
@@ -178,7 +133,7 @@ def test_blocks_of_a_ring_by_hand() -> None:
 def test_a_window_or_a_rank_alone_has_no_ring() -> None:
     windowed = replace(MODEL, window=512)
     for model, on in ((windowed, shard(context=4)), (MODEL, shard())):
-        assert transformer_layer(model, on, RING) == transformer_layer(model, on, KERNELS)
+        assert transformer_layer(model, on, RING) == transformer_layer(model, on, FUSED)
 
 
 def test_selective_recomputation_repeats_the_whole_ring() -> None:
@@ -198,14 +153,14 @@ def test_casts_that_no_kernel_before_can_do(precision: Precision, casts: int) ->
 
     Norms write two of them quantised and activations two. NVFP4 takes two passes for all eight.
     """
-    block = transformer_layer(MODEL, shard(precision=precision), KERNELS)
+    block = transformer_layer(MODEL, shard(precision=precision), FUSED)
     names = [getattr(item, "name", "") for item in operators((*block.forward, *block.backward))]
     assert sum(name.startswith("cast_") for name in names) == casts
 
 
 @pytest.mark.parametrize(("gradients", "sums"), [(Precision.FP32, 4), (Precision.BF16, 0)])
 def test_only_fp32_buffers_cost_a_fused_accumulation(gradients: Precision, sums: int) -> None:
-    block = transformer_layer(MODEL, shard(gradients=gradients), KERNELS)
+    block = transformer_layer(MODEL, shard(gradients=gradients), FUSED)
     added = [step for step in block.backward if step.operator.name.endswith("_weight_gradient_sum")]
     assert len(added) == sums
     assert all(step.weight for step in added)
@@ -223,9 +178,9 @@ def test_only_fp32_buffers_cost_a_fused_accumulation(gradients: Precision, sums:
 )
 def test_rows_of_the_vocabulary_on_a_rank(multiple: int, tensor: int, rows: int) -> None:
     model = replace(MODEL, vocabulary_multiple=multiple)
-    logits = gemms(head(model, shard(tensor), KERNELS).forward)["logits"]
+    logits = gemms(head(model, shard(tensor), FUSED).forward)["logits"]
     assert (logits.m, logits.n, logits.k) == (TOKENS, rows, 1024)
-    table = embedding(model, shard(tensor), KERNELS)
+    table = embedding(model, shard(tensor), FUSED)
     (scatter,) = (step for step in table.backward if step.operator.name == "embedding_gradient")
     assert isinstance(scatter.operator, Pointwise)
     assert scatter.operator.n_bytes == 2 * (3 * TOKENS + rows) * 1024
@@ -236,7 +191,7 @@ def test_rows_of_the_vocabulary_on_a_rank(multiple: int, tensor: int, rows: int)
 
 def last_block(recompute: Recompute, tensor: int = 1) -> tuple[list[str], float, float]:
     layout = Layout(tensor=tensor, data=1)
-    (stage,) = virtual_stages(MODEL, layout, shard(tensor), KERNELS, recompute)
+    (stage,) = virtual_stages(MODEL, layout, shard(tensor), FUSED, recompute)
     block = stage.blocks[-1]
     assert block.layer is None
     repeated = [step.operator.name for step in block.recomputed]
@@ -263,7 +218,7 @@ def test_only_layers_recompute_where_the_head_is_left_out() -> None:
     layout = Layout(data=1)
     for with_head in (False, True):
         recompute = Recompute(mode=Recomputation.FULL, head=with_head)
-        (stage,) = virtual_stages(MODEL, layout, shard(), KERNELS, recompute)
+        (stage,) = virtual_stages(MODEL, layout, shard(), FUSED, recompute)
         modes = Counter(block.recomputation for block in stage.blocks)
         assert modes[Recomputation.FULL] == MODEL.layers + with_head
         assert stage.blocks[0].recomputation is Recomputation.NONE
@@ -271,8 +226,8 @@ def test_only_layers_recompute_where_the_head_is_left_out() -> None:
 
 def test_gradients_are_products_of_their_own() -> None:
     """dX is tokens x inputs over outputs, dW is outputs x inputs over tokens."""
-    products = gemms(transformer_layer(MODEL, shard(), KERNELS).backward)
-    forward = gemms(transformer_layer(MODEL, shard(), KERNELS).forward)["mlp_down"]
+    products = gemms(transformer_layer(MODEL, shard(), FUSED).backward)
+    forward = gemms(transformer_layer(MODEL, shard(), FUSED).forward)["mlp_down"]
     tokens, outputs, inputs = forward.m, forward.n, forward.k
     dx, dw = products["mlp_down_input_gradient"], products["mlp_down_weight_gradient"]
     assert (dx.m, dx.n, dx.k) == (tokens, inputs, outputs)

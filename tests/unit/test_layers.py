@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
+from step_samples import (
+    FUSED,
+    GPT,
+    LLAMA,
+    SEQUENCE,
+    TOKENS,
+    matmul_flops,
+    messages,
+    operators,
+    shard,
+)
 
 from simulator.operators import (
     Attention,
@@ -14,78 +26,16 @@ from simulator.operators import (
     Collective,
     Communication,
     Gemm,
-    Kernels,
-    LossKernel,
     Role,
 )
-from simulator.precision import Precision
 from simulator.workload.flops import forward_flops_per_token
 from simulator.workload.layers import embedding, head, transformer_layer
-from simulator.workload.steps import Block, Shard, Step, input_gradient, weight_gradient
-from simulator.workload.transformer import Norm, Positions, Transformer
+from simulator.workload.steps import Block, Step, input_gradient, weight_gradient
 
-GPT = Transformer(
-    name="gpt",
-    layers=2,
-    hidden=1024,
-    heads=16,
-    kv_heads=16,
-    head_dim=64,
-    ffn_hidden=4096,
-    vocabulary=51200,
-    gated_mlp=False,
-    tied_embeddings=True,
-    norm=Norm.LAYER,
-    positions=Positions.LEARNED,
-    linear_bias=True,
-    qkv_bias=True,
-    max_positions=2048,
-)
-LLAMA = replace(
-    GPT,
-    kv_heads=4,
-    ffn_hidden=2816,
-    gated_mlp=True,
-    norm=Norm.RMS,
-    positions=Positions.ROTARY,
-    linear_bias=False,
-    qkv_bias=False,
-    max_positions=0,
-)
-FUSED = Kernels(
-    attention=AttentionKernel.FLASH2,
-    fused_norm=True,
-    fused_activation=True,
-    fused_rope=True,
-    fused_residual=True,
-    loss=LossKernel.FUSED,
-    merged_gate=True,
-    ring_attention=False,
-    fused_quantisation=True,
-    current_scaling=False,
-    fused_gradient_accumulation=True,
-    deferred_accumulation=False,
-    dropout=False,
-)
+if TYPE_CHECKING:
+    from simulator.workload.transformer import Transformer
+
 STORED_SCORES = replace(FUSED, attention=AttentionKernel.FUSED_SOFTMAX, dropout=True)
-SEQUENCE, BATCH = 2048, 2
-TOKENS = SEQUENCE * BATCH
-
-
-def shard(tensor: int = 1, *, context: int = 1, sequence_parallel: bool = False) -> Shard:
-    return Shard(
-        micro_batch=BATCH,
-        sequence_length=SEQUENCE,
-        tensor=tensor,
-        context=context,
-        sequence_parallel=sequence_parallel,
-        precision=Precision.BF16,
-        gradient_precision=Precision.FP32,
-    )
-
-
-def operators(steps: tuple[Step, ...]) -> list[object]:
-    return [item for step in steps for item in (step.operator, *step.under)]
 
 
 def shapes(block: Block) -> dict[str, tuple[int, int, int]]:
@@ -93,12 +43,8 @@ def shapes(block: Block) -> dict[str, tuple[int, int, int]]:
     return {gemm.name: (gemm.m, gemm.n, gemm.k) for gemm in gemms}
 
 
-def messages(steps: tuple[Step, ...]) -> Counter[Collective]:
-    return Counter(item.kind for item in operators(steps) if isinstance(item, Communication))
-
-
-def matmul_flops(steps: tuple[Step, ...]) -> float:
-    return sum(item.flops for item in operators(steps) if isinstance(item, (Gemm, Attention)))
+def kinds(steps: tuple[Step, ...]) -> Counter[Collective]:
+    return Counter(item.kind for item in messages(steps))
 
 
 def test_gemm_shapes_of_a_grouped_query_layer_on_four_tensor_ranks() -> None:
@@ -173,9 +119,9 @@ def test_split_backward_runs_every_operator_once(sequence_parallel: bool) -> Non
 def test_messages_of_a_layer_without_sequence_parallelism() -> None:
     """Two all-reduces of the hidden states in each direction (Shoeybi et al. 2019, figure 4)."""
     block = transformer_layer(GPT, shard(4), FUSED)
-    assert messages(block.forward) == {Collective.ALL_REDUCE: 2}
-    assert messages(block.backward) == {Collective.ALL_REDUCE: 2}
-    sizes = {c.n_bytes for c in operators(block.forward) if isinstance(c, Communication)}
+    assert kinds(block.forward) == {Collective.ALL_REDUCE: 2}
+    assert kinds(block.backward) == {Collective.ALL_REDUCE: 2}
+    sizes = {item.n_bytes for item in messages(block.forward)}
     assert sizes == {2 * TOKENS * 1024}
 
 
@@ -185,18 +131,18 @@ def test_messages_of_a_layer_with_sequence_parallelism() -> None:
     Backward gathers the saved inputs of the column-parallel layers once more.
     """
     block = transformer_layer(GPT, shard(4, sequence_parallel=True), FUSED)
-    assert messages(block.forward) == {Collective.ALL_GATHER: 2, Collective.REDUCE_SCATTER: 2}
-    assert messages(block.backward) == {Collective.ALL_GATHER: 4, Collective.REDUCE_SCATTER: 2}
+    assert kinds(block.forward) == {Collective.ALL_GATHER: 2, Collective.REDUCE_SCATTER: 2}
+    assert kinds(block.backward) == {Collective.ALL_GATHER: 4, Collective.REDUCE_SCATTER: 2}
 
 
 def test_a_parallel_block_halves_the_messages() -> None:
     block = transformer_layer(replace(GPT, parallel_block=True), shard(4), FUSED)
-    assert messages(block.forward) == messages(block.backward) == {Collective.ALL_REDUCE: 1}
+    assert kinds(block.forward) == kinds(block.backward) == {Collective.ALL_REDUCE: 1}
 
 
 def test_a_rank_alone_sends_nothing() -> None:
     for block in (build(GPT, shard(), FUSED) for build in (embedding, transformer_layer, head)):
-        assert not messages(block.forward) + messages(block.backward)
+        assert not kinds(block.forward) + kinds(block.backward)
 
 
 @pytest.mark.parametrize("tensor", [1, 2, 8])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from simulator.catalog import Catalog
@@ -10,8 +12,11 @@ from simulator.hardware.software import Launch
 from simulator.operators import AttentionKernel
 from simulator.parallel.blocks import Recomputation
 from simulator.precision import Precision
-from simulator.validation.steps import Row, predict_row, scenario_of
+from simulator.validation.steps import predict_row, scenario_of
 from simulator.workload.transformer import Norm, Positions
+
+if TYPE_CHECKING:
+    from simulator.validation.cells import Row
 
 CATALOG = Catalog(())
 ROW: Row = {

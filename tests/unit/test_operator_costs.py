@@ -14,14 +14,10 @@ from simulator.catalog import Catalog
 from simulator.documents import validate
 from simulator.errors import SimulatorError
 from simulator.hardware.accelerator import Accelerator
+from simulator.hardware.attention_costs import interpolated, score_products
+from simulator.hardware.gemm_costs import gemm_time
 from simulator.hardware.kernels import KernelModel
-from simulator.hardware.operator_costs import (
-    gemm_time,
-    interpolated,
-    operator_time,
-    score_products,
-)
-from simulator.hardware.power import power_limited
+from simulator.hardware.operator_costs import operator_time
 from simulator.operators import (
     Attention,
     AttentionKernel,
@@ -152,15 +148,6 @@ def test_longer_sequences_take_longer(attention: Attention, part: Accelerator) -
     """Both sequences doubled: neither block rounding nor a window can make it faster."""
     longer = dataclasses.replace(attention, queries=2 * attention.queries, keys=2 * attention.keys)
     assert operator_time(longer, part) >= operator_time(attention, part)
-
-
-@repeatable
-@given(st.floats(0, 1), st.floats(1, 2))
-def test_power_holds_a_kernel_between_its_burst_and_its_sustained_time(
-    burst: float, slowdown: float
-) -> None:
-    time = power_limited(burst, slowdown * burst, H200.kernels.boost_time)
-    assert burst <= time <= slowdown * burst * (1 + 1e-9)
 
 
 # Hand-computed cases

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from simulator.catalog import Catalog
 from simulator.documents import Status, validate
 from simulator.errors import LayoutError
+from simulator.validation.steps import scenario_of
 from simulator.workload import parameters
 from simulator.workload.parameters import padded_vocabulary, total_parameters
 from simulator.workload.transformer import Norm, Positions, Transformer
@@ -158,26 +159,8 @@ def test_measured_models_have_their_parameters() -> None:
     with MEASURED_STEPS.open() as table:
         rows = list(csv.DictReader(table))
     for row in rows:
-        assert total_parameters(measured_model(row)) == int(row["n_params"]), row["model"]
-
-
-def measured_model(row: dict[str, str]) -> Transformer:
-    return Transformer(
-        name=row["model"],
-        layers=int(row["n_layers"]),
-        hidden=int(row["hidden"]),
-        heads=int(row["n_heads"]),
-        kv_heads=int(row["n_kv_heads"]),
-        head_dim=int(row["hidden"]) // int(row["n_heads"]),
-        ffn_hidden=int(row["ffn_hidden"]),
-        vocabulary=int(row["vocab"]),
-        gated_mlp=row["gated"] == "1",
-        tied_embeddings=False,
-        norm=Norm.RMS,
-        positions=Positions.ROTARY,
-        linear_bias=False,
-        qkv_bias=False,
-    )
+        model = scenario_of(row, Catalog()).model
+        assert total_parameters(model) == int(row["n_params"]), model.name
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from step_samples import GEMM, KV, SUM, prices
 from strategies import TOY
 
-from simulator.hardware.collectives import GroupSpan
 from simulator.hardware.software import Launch
 from simulator.operators import Axis, Collective, Communication, Gemm, Pointwise
 from simulator.program.patterns import Pattern, Segment, joined, on_layer
-from simulator.program.prices import Prices
 from simulator.program.tasks import NONE, Lane, SpanKind
 from simulator.workload.steps import Step
 
-TENSOR = GroupSpan(ranks=4, ranks_per_node=4, nodes=1, tier=0)
-PLAIN = replace(
-    TOY.software,
-    tensor_overlap=0.0,
-    context_overlap=0.0,
-    asynchronous_tensor_gradients=False,
-    communication_multiprocessors=0,
-    launch=Launch.GRAPH,
-)
-GEMM = Gemm("gemm", 4096, 4096, 4096)
-SUM = Communication("sum", Collective.ALL_REDUCE, Axis.TENSOR, 2.0**25)
 GATHER = Communication("gather", Collective.ALL_GATHER, Axis.TENSOR, 2.0**25)
-KV = Communication("kv", Collective.ALL_GATHER, Axis.CONTEXT, 2.0**25)
-
-
-def prices(**software: object) -> Prices:
-    stack = replace(PLAIN, **software)  # type: ignore[arg-type]
-    return Prices(TOY.cluster, stack, {Axis.TENSOR: TENSOR, Axis.CONTEXT: TENSOR})
 
 
 def compute(offset: float, duration: float) -> Segment:

@@ -9,28 +9,14 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from step_samples import GEMM, KV, SUM, prices
 from strategies import TOY
 
-from simulator.hardware.collectives import GroupSpan
-from simulator.hardware.software import Launch
 from simulator.operators import Attention, Axis, Collective, Communication, Compute, Gemm, Pointwise
 from simulator.program.prices import Prices, expected_maximum
 from simulator.program.tasks import Lane, SpanKind
 from simulator.workload.steps import Step
 
-TENSOR = GroupSpan(ranks=4, ranks_per_node=4, nodes=1, tier=0)
-PLAIN = replace(
-    TOY.software,
-    arrival_jitter=0.0,
-    tensor_overlap=0.0,
-    context_overlap=0.0,
-    asynchronous_tensor_gradients=True,
-    communication_multiprocessors=16,
-    launch=Launch.GRAPH,
-)
-GEMM = Gemm("gemm", 4096, 4096, 4096)
-SUM = Communication("sum", Collective.ALL_REDUCE, Axis.TENSOR, 2.0**25)
-KV = Communication("kv", Collective.ALL_GATHER, Axis.CONTEXT, 2.0**25)
 repeatable = settings(derandomize=True, deadline=None)
 
 sizes = st.integers(1, 64).map(lambda blocks: 128 * blocks)
@@ -47,7 +33,7 @@ computes = st.one_of(
         keys=sizes,
         head_dim=st.just(128),
         backward=st.booleans(),
-        kernel=st.just(PLAIN.kernels.attention),
+        kernel=st.just(TOY.software.kernels.attention),
     ),
 )
 collectives = st.builds(
@@ -59,13 +45,17 @@ collectives = st.builds(
 )
 
 
-def prices(ranks: int = 4, **software: object) -> Prices:
-    stack = replace(PLAIN, **software)  # type: ignore[arg-type]
-    span = replace(TENSOR, ranks=ranks, ranks_per_node=ranks)
-    return Prices(TOY.cluster, stack, {Axis.TENSOR: span, Axis.CONTEXT: TENSOR})
+def overlapping(ranks: int = 4, *, arrival_jitter: float = 0.0) -> Prices:
+    """Return prices of a stack whose GEMMs run beside its sums."""
+    return prices(
+        ranks,
+        arrival_jitter=arrival_jitter,
+        asynchronous_tensor_gradients=True,
+        communication_multiprocessors=16,
+    )
 
 
-PRICED = prices()
+PRICED = overlapping()
 
 
 # Late ranks
@@ -73,8 +63,8 @@ PRICED = prices()
 
 def test_one_rank_is_never_late() -> None:
     assert expected_maximum(1) == 0.0
-    assert prices(ranks=1, arrival_jitter=0.1).arrival_spread == 0.0
-    assert Prices(TOY.cluster, replace(PLAIN, arrival_jitter=0.1), {}).arrival_spread == 0.0
+    assert overlapping(ranks=1, arrival_jitter=0.1).arrival_spread == 0.0
+    assert Prices(TOY.cluster, replace(TOY.software, arrival_jitter=0.1), {}).arrival_spread == 0.0
 
 
 @pytest.mark.parametrize(
@@ -99,7 +89,7 @@ def test_more_ranks_wait_longer() -> None:
 
 def test_ranks_arrive_later_the_longer_they_were_apart() -> None:
     """4 % of two GEMMs times the largest of four; the second sum follows at once."""
-    jittered = prices(arrival_jitter=0.04)
+    jittered = overlapping(arrival_jitter=0.04)
     steps = [Step(GEMM), Step(GEMM), Step(SUM), Step(SUM)]
     pattern = jittered.pattern(steps, SpanKind.FORWARD)
     late = [item for item in pattern.segments if item.name == "late_ranks"]
@@ -113,7 +103,7 @@ def test_ranks_arrive_later_the_longer_they_were_apart() -> None:
 
 def test_only_the_tensor_group_meets() -> None:
     steps = [Step(GEMM), Step(KV)]
-    jittered = prices(arrival_jitter=0.04)
+    jittered = overlapping(arrival_jitter=0.04)
     assert jittered.pattern(steps, SpanKind.FORWARD) == PRICED.pattern(steps, SpanKind.FORWARD)
 
 
@@ -152,7 +142,7 @@ def test_a_stretch_by_hand() -> None:
 
 
 def test_a_collective_of_one_rank_slows_nothing() -> None:
-    alone = prices(ranks=1)
+    alone = overlapping(ranks=1)
     assert alone.seconds(SUM) == 0.0
     assert alone.slowdown(GEMM, SUM) == 1.0
 

@@ -19,7 +19,7 @@ from simulator.report.palette import write_figure
 from simulator.report.validation_page import validation_page
 from simulator.report.validation_plot import validation_figure
 from simulator.report.validation_tables import validation_tables
-from simulator.validation import predictions, statistics
+from simulator.validation import errors, predictions, ranks, statistics
 from simulator.validation.tables import TableKind, family_of, kind_of, read_table
 
 if TYPE_CHECKING:
@@ -176,8 +176,8 @@ def test_tables_fit_a_hundred_columns() -> None:
 @pytest.fixture
 def drawn() -> Callable[[], Drawn]:
     def draw() -> Drawn:
-        compared = statistics.with_errors(sample_predictions())
-        layouts = statistics.ranked_layouts(compared)
+        compared = errors.with_errors(sample_predictions())
+        layouts = ranks.ranked_layouts(compared)
         return compared, validation_figure(compared, layouts, statistics.summary(compared))
 
     return draw

@@ -7,7 +7,8 @@ from validation_samples import sample_predictions
 
 from simulator.report.validation_document import document_parts, error_markdown, markdown_table
 from simulator.report.validation_tables import parts_text
-from simulator.validation.statistics import errors_by, summary
+from simulator.validation.errors import errors_by
+from simulator.validation.statistics import summary
 
 
 def test_a_bar_in_a_cell_ends_no_column() -> None:

@@ -9,10 +9,11 @@ import pytest
 from validation_samples import sample_predictions
 
 from simulator.validation import statistics
+from simulator.validation.errors import error_statistics, operator_errors, with_errors
 
 
 def test_errors_are_relative_to_the_measurement_and_come_from_rates_too() -> None:
-    error = statistics.with_errors(sample_predictions())["error"]
+    error = with_errors(sample_predictions())["error"]
     assert error[:6].tolist() == pytest.approx([0, 0.1, -0.1, 0.2, 0, 0])
     assert pd.isna(error[6])
     assert error[7] == pytest.approx(0.25)  # measured 100, predicted 80 tokens/s
@@ -20,7 +21,7 @@ def test_errors_are_relative_to_the_measurement_and_come_from_rates_too() -> Non
 
 
 def test_statistics_of_a_sample() -> None:
-    figures = statistics.error_statistics(pd.Series([-0.1, 0.3, float("nan"), 0.2]))
+    figures = error_statistics(pd.Series([-0.1, 0.3, float("nan"), 0.2]))
     assert figures["compared"] == 3
     assert figures["mape"] == pytest.approx(0.2)
     assert figures["median"] == pytest.approx(0.2)
@@ -48,7 +49,7 @@ def test_regret_is_what_the_predicted_best_costs() -> None:
 
 
 def test_memory_verdicts_count_timed_rows_as_runs_that_fitted() -> None:
-    verdicts = statistics.verdicts(statistics.with_errors(sample_predictions()))
+    verdicts = statistics.verdicts(with_errors(sample_predictions()))
     assert verdicts == {
         "ran_fits": 6,
         "ran_exceeds": 1,  # the row of the rate
@@ -86,21 +87,10 @@ def test_a_summary_is_json() -> None:
     }
 
 
-def test_sizes_fall_into_bands_and_unknown_ones_into_none() -> None:
-    bands = statistics.size_bands(pd.Series([8.0, 2.0**15, 2.0**20, 2.0**30, float("nan")]))
-    assert bands.astype(object).tolist()[:4] == [
-        "< 32 KiB",
-        "32 KiB - 1 MiB",
-        "1 - 32 MiB",
-        ">= 32 MiB",
-    ]
-    assert bands.isna().tolist() == [False] * 4 + [True]
-
-
 def test_operators_below_the_least_size_are_left_out() -> None:
     times = pd.Series([1.0, 1.0])
     names = pd.DataFrame({"op": ["gemm", "gemm"]})
-    errors = statistics.operator_errors(times * 2, times, names, pd.Series([1e7, 1e9]))
+    errors = operator_errors(times * 2, times, names, pd.Series([1e7, 1e9]))
     assert errors["rows"].tolist() == [1]
 
 

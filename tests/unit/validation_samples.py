@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from simulator.validation.statistics import BREAKDOWN, COLUMNS, LAYOUT
+from simulator.validation.columns import BREAKDOWN, COLUMNS, LAYOUT
 
 NAN = float("nan")
 

@@ -1,30 +1,25 @@
-"""`simulator calibrate operators`: tables in, fit quality and an accelerator profile out."""
+"""``simulator calibrate operators``: tables in, fit quality and an accelerator profile out."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Final
 
+from simulator.calibration.files import write_profile
 from simulator.calibration.operators import (
     fitted_shapes,
     log_errors,
     read_gemms,
+    shape_lines,
     with_shapes,
 )
-from simulator.calibration.rates import (
-    Timing,
-    group_of,
-    profile_lines,
-    scaled,
-    timings,
-)
-from simulator.calibration.rates import (
-    log_errors as rate_errors,
-)
+from simulator.calibration.rates import group_of, profile_lines, scaled, timings
+from simulator.calibration.rates import log_errors as rate_errors
 from simulator.catalog import Catalog
 from simulator.documents import validate
 from simulator.errors import SimulatorError
 from simulator.hardware.accelerator import Accelerator
-from simulator.hardware.operator_tables import TIMING_OVERHEAD, gemm_of
+from simulator.hardware.operator_tables import TIMING_OVERHEAD, gemm_of, timed_by_events
 from simulator.units import MICRO
 
 if TYPE_CHECKING:
@@ -32,11 +27,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
+    from numpy.typing import ArrayLike
 
+    from simulator.calibration.rates import Timing
     from simulator.hardware.shape_table import ShapeTable
     from simulator.precision import Precision
 
-NEEDED = {"dtype", "m", "n", "k", "time_us"}
+NEEDED: Final = ("dtype", "m", "n", "k", "time_us")
+"""Columns of a table of GEMMs."""
 
 
 def calibrate_operators(
@@ -50,21 +48,20 @@ def calibrate_operators(
     Raises
     ------
     SimulatorError
-        If no accelerator is named, or a table cannot be read or is of no kind that is fitted.
+        If no accelerator is named, a table cannot be read or is of no kind that is fitted, or the
+        profile cannot be written.
     """
     if accelerator is None:
         raise SimulatorError("--accelerator NAME is needed: its peaks and sizes are used")
     catalog = Catalog(tuple(profiles))
-    document = catalog.document("accelerator", accelerator)
-    part = validate(Accelerator, catalog.resolve("accelerator", document, ()))
+    part = validate(Accelerator, catalog.document("accelerator", accelerator))
     products, others = _rows(tables)
     fits = {} if products is None else dict(_fits(products, part))
     rated = scaled(part, others)
     _print_rates(rated, others)
     if out:
-        lines = [*_shape_lines(fits), *profile_lines(rated, others)]
-        text = "\n".join([f"base: {accelerator}", "kernels:", *lines, ""])
-        out.write_text(text, encoding="utf-8")
+        lines = [*shape_lines(fits), *profile_lines(rated, others)]
+        write_profile("\n".join([f"base: {accelerator}", "kernels:", *lines, ""]), out)
 
 
 def _rows(tables: Sequence[Path]) -> tuple[pd.DataFrame | None, list[Timing]]:
@@ -90,22 +87,30 @@ def _header(path: Path) -> tuple[str, ...]:
 
 
 def _print_rates(part: Accelerator, rows: Sequence[Timing]) -> None:
-    if not rows:
-        return
-    import numpy as np  # noqa: PLC0415 - start-up stays fast
-
-    print(f"{'operator':44}{'rows':>12}{'n':>7}{'median %':>10}{'p90 %':>8}")  # noqa: T201
+    if rows:
+        _print_heading(f"{'operator':44}")
     for group in sorted({group_of(row.operator) for row in rows}):
         for held_out in (False, True):
             some = [
                 row for row in rows if group_of(row.operator) == group and row.held_out is held_out
             ]
-            if not some:
-                continue
-            errors = abs(np.expm1(-np.array(rate_errors(part, some))))
-            middle, p90 = (100 * float(np.quantile(errors, share)) for share in (0.5, 0.9))
-            which = "held out" if held_out else "fitted"
-            print(f"{' '.join(group):44}{which:>12}{len(some):7}{middle:10.1f}{p90:8.1f}")  # noqa: T201
+            if some:
+                errors = rate_errors(part, some)
+                _print_quality(f"{' '.join(group):44}", errors, held_out=held_out)
+
+
+def _print_heading(label: str) -> None:
+    sys.stdout.write(f"{label}{'rows':>12}{'n':>7}{'median %':>10}{'p90 %':>8}\n")
+
+
+def _print_quality(label: str, logarithms: ArrayLike, *, held_out: bool) -> None:
+    """Print the errors of a group of rows, given as logarithms of measured over modelled times."""
+    import numpy as np  # noqa: PLC0415 - start-up stays fast
+
+    errors = abs(np.expm1(-np.asarray(logarithms)))
+    median, p90 = (100 * float(np.quantile(errors, share)) for share in (0.5, 0.9))
+    which = "held out" if held_out else "fitted"
+    sys.stdout.write(f"{label}{which:>12}{len(errors):7}{median:10.1f}{p90:8.1f}\n")
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -115,39 +120,21 @@ def _read(path: Path) -> pd.DataFrame:
     except (OSError, ValueError, KeyError) as error:
         message = f"{path}: cannot be read as a table of GEMMs ({type(error).__name__}: {error})"
         raise SimulatorError(message) from None
-    if not set(frame.columns) >= NEEDED:
+    if not set(NEEDED) <= set(frame.columns):
         raise SimulatorError(f"{path}: a table of GEMMs has the columns {', '.join(NEEDED)}")
-    if "tflops" in frame:  # timed with an event pair, unlike the database
+    if timed_by_events(frame.columns):
         frame["time_us"] -= TIMING_OVERHEAD / MICRO
     return frame
 
 
 def _fits(frame: pd.DataFrame, part: Accelerator) -> Iterator[tuple[Precision, ShapeTable]]:
-    import numpy as np  # noqa: PLC0415 - start-up stays fast
-
-    print(f"{'dtype':12}{'pass':8}{'rows':>12}{'n':>7}{'median %':>10}{'p90 %':>8}")  # noqa: T201
+    """Yield the precision and the table of each dtype; print its errors."""
+    _print_heading(f"{'dtype':12}{'pass':8}")
     for dtype, rows in frame.groupby("dtype"):
         precision = gemm_of(next(iter(rows.to_dict("records")))).precision
         table = fitted_shapes(rows[~rows["held_out"]], part)
         fitted = with_shapes(part, precision, table)
         for (role, held_out), some in rows.groupby(["pass", "held_out"]):
-            errors = abs(np.expm1(-log_errors(some, fitted)))
-            median, p90 = (100 * float(np.quantile(errors, share)) for share in (0.5, 0.9))
-            which = "held out" if held_out else "fitted"
-            print(f"{dtype:12}{role:8}{which:>12}{len(some):7}{median:10.1f}{p90:8.1f}")  # noqa: T201
+            errors = log_errors(some, fitted)
+            _print_quality(f"{dtype:12}{role:8}", errors, held_out=bool(held_out))
         yield precision, table
-
-
-def _shape_lines(fits: dict[Precision, ShapeTable]) -> list[str]:
-    """Return the lines under ``kernels:`` of a profile that hold the tables of deviations."""
-    lines = ["  gemm:", "    shapes:"] if fits else []
-    for precision, table in fits.items():
-        lines += [f"      {precision}:", "        value:"]
-        lines += [
-            f"          {axis}: {list(getattr(table, axis))}"
-            for axis in ("first", "second", "third")
-        ]
-        percent = " ".join(f"{value:.0f}" for value in table.percent)
-        lines += [f"          percent: {percent}"]
-        lines += ["        source: simulator calibrate operators", "        status: fitted"]
-    return lines

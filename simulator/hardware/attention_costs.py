@@ -1,0 +1,106 @@
+"""Seconds of attention: blocks over the multiprocessors, or products and passes over scores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simulator.errors import SimulatorError
+from simulator.hardware.gemm_costs import gemm_time
+from simulator.hardware.kernels import entry
+from simulator.hardware.pointwise_costs import pointwise_time
+from simulator.hardware.power import power_limited
+from simulator.operators import Attention, Gemm, Pointwise, PointwiseKind
+from simulator.precision import Precision
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from simulator.hardware.accelerator import Accelerator
+    from simulator.hardware.kernels import AttentionPass, FusedAttention
+
+
+def attention_time(attention: Attention, accelerator: Accelerator) -> float:
+    """Return the device time [s] of softmax attention in one direction, with its kernel."""
+    if attention.kernel.stores_scores:
+        return _stored_scores_time(attention, accelerator)
+    known = accelerator.kernels.fused_attention
+    fused = entry(known, attention.kernel, "attention kernel", accelerator.name)
+    model = fused.backward if attention.backward else fused.forward
+    achievable = accelerator.achievable(Precision.BF16)
+    arithmetic = _blocked_time(attention, fused, model, accelerator)
+    memory = attention.n_bytes / accelerator.achievable_memory_bandwidth
+    sustained = attention.flops / (model.sustained_rate * achievable)
+    busy = power_limited(max(arithmetic, memory), sustained, accelerator.kernels.boost_time)
+    return accelerator.launch_gap + model.kernel_overhead + busy
+
+
+def _blocked_time(
+    attention: Attention, fused: FusedAttention, model: AttentionPass, accelerator: Accelerator
+) -> float:
+    """Return the arithmetic time [s]: the mean load of a multiprocessor and a share of the tail.
+
+    A causal or windowed kernel evaluates whole blocks: half a block per position more at each
+    edge of the mask. The longest block sees all keys (backward: queries) that the mask leaves.
+    """
+    heads = attention.batch * attention.heads
+    edges = attention.causal * (2 if 0 < attention.window < attention.keys else 1)
+    rectangle = float(attention.queries) * attention.keys
+    pairs = min(rectangle, attention.pairs + edges * attention.queries * fused.block / 2)
+    rate = interpolated(model.rate, attention.head_dim) * accelerator.achievable(Precision.BF16)
+    rate = min(rate, accelerator.peak(Precision.BF16)) / accelerator.multiprocessors
+    pair_time = attention.flops / (heads * attention.pairs) / rate
+    own, other = attention.queries, attention.keys
+    if attention.backward:
+        own, other = other, own
+    blocks = heads * -(-own // fused.block)
+    load = heads * pairs * pair_time + blocks * model.block_overhead
+    seen = min(other, attention.window + fused.block) if edges > 1 else other
+    longest = min(fused.block, own) * seen * pair_time + model.block_overhead
+    mean = load / accelerator.multiprocessors
+    return max(longest, mean + model.imbalance * longest)
+
+
+def _stored_scores_time(attention: Attention, accelerator: Accelerator) -> float:
+    """Return the time [s] of attention as batched GEMMs and passes over the scores in memory.
+
+    The products are full rectangles: such kernels save nothing on a causal mask.
+    """
+    known = accelerator.kernels.score_passes
+    passes = entry(known, attention.kernel, "attention kernel", accelerator.name)
+    kernels = passes.backward_kernels if attention.backward else passes.forward_kernels
+    traffic = passes.backward_traffic if attention.backward else passes.forward_traffic
+    products = sum(gemm_time(gemm, accelerator) for gemm in score_products(attention))
+    between = Pointwise("scores", traffic * attention.score_bytes, kernels, PointwiseKind.UNFUSED)
+    return products + pointwise_time(between, accelerator)
+
+
+def score_products(attention: Attention) -> list[Gemm]:
+    """Return the batched GEMMs of attention with stored scores: two forward, four backward."""
+    queries, keys, width = attention.queries, attention.keys, attention.head_dim
+    shapes = {"scores": (queries, keys, width), "context": (queries, width, keys)}
+    if attention.backward:
+        shapes = {
+            "scores gradient": (queries, keys, width),
+            "value gradient": (keys, width, queries),
+            "query gradient": (queries, width, keys),
+            "key gradient": (keys, width, queries),
+        }
+    groups = attention.batch * attention.heads
+    return [
+        Gemm(name=f"{attention.name} {what}", m=m, n=n, k=k, groups=groups)
+        for what, (m, n, k) in shapes.items()
+    ]
+
+
+def interpolated(values: Mapping[int, float], at: int) -> float:
+    """Return the value at ``at``: linear between the given points, constant beyond them."""
+    if at in values:
+        return values[at]
+    if not values:
+        raise SimulatorError(f"an attention kernel lists no rate for any head dimension, {at} say")
+    below = max((point for point in values if point < at), default=None)
+    above = min((point for point in values if point > at), default=None)
+    if below is None or above is None:
+        return values[below or above or at]
+    share = (at - below) / (above - below)
+    return values[below] * (1 - share) + values[above] * share

@@ -1,0 +1,116 @@
+"""Predictions of runs beside their measurements: rows of both become one table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from simulator.documents import validate
+from simulator.errors import SimulatorError
+from simulator.hardware.cluster import Cluster
+from simulator.units import GIB
+from simulator.validation.columns import BREAKDOWN, COLUMNS, LAYOUT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+
+    from simulator.catalog import Catalog
+
+MEASURED: Final[Mapping[str, str]] = {
+    "measured_step_time_s": "step_time_s",
+    "measured_tokens_per_s_per_gpu": "tokens_per_s_per_gpu",
+    "measured_memory_gib": "memory_gb",
+}
+"""Measured column of predictions by the column of a table of runs (GiB there, despite its name)."""
+GROUP: Final = ("source", "model", "n_accel", "seq_len", "gbs")
+"""Layouts compete within these."""
+_GIVEN: Final = (
+    *("run_id", "source", "model", "accelerator", "n_accel", "precision", "flags"),
+    *("recompute", "attention_kernel", "sequence_parallel", "seq_len", "gbs"),
+)
+_TEXTS: Final = ("reason", "assumed", "flags", "stack", "cluster", "split")
+_NUMERIC: Final = ("tp", "pp", "vpp", "cp", "ep", "dp", "mbs", "gbs", "seq_len")
+_PREDICTED: Final = ("step_time_s", "tokens_per_s_per_gpu", "peak_memory_gib", *BREAKDOWN)
+
+
+def run_frame(
+    table: pd.DataFrame, rows: Sequence[Mapping[str, Any]], catalog: Catalog
+) -> pd.DataFrame:
+    """Return predictions of runs beside their measurements: `columns.COLUMNS` and more.
+
+    Further columns of the predictions (memory by component) come last; ``capacity_gib`` is the
+    accelerator's memory.
+
+    Parameters
+    ----------
+    table
+        Rows as text.
+    rows
+        What `runs.predict_row` says of each.
+    catalog
+        Where their clusters stand.
+    """
+    import pandas as pd  # noqa: PLC0415 - slow, and --help must not pay for it
+
+    predicted = pd.DataFrame(list(rows), index=table.index)
+    given = table.reindex(columns=[*_GIVEN, "oom"], fill_value="").astype(object)
+    given = given.mask(given == "", None)
+    stated = pd.DataFrame(
+        {
+            **{name: given[name] for name in _GIVEN},
+            "n_accel": numbers(table, "n_accel").astype("Int64"),
+            **{name: numbers(table, name) for name in _NUMERIC},
+            **{name: numbers(table, column) for name, column in MEASURED.items()},
+            "measured_oom": given["oom"].map(_truth),
+            "sequence_parallel": given["sequence_parallel"].map(_truth),
+            "group": given[list(GROUP)].fillna("?").agg(" ".join, axis=1),
+            "split": "validation",
+            "assumed": "",
+            "capacity_gib": _capacities(predicted, catalog),
+        }
+    )
+    own = [name for name in predicted if name not in stated or name in {"split", "assumed"}]
+    whole = stated.drop(columns=[name for name in own if name in stated]).join(predicted[own])
+    first = [name for name in (*COLUMNS, "precision", *LAYOUT, *BREAKDOWN) if name != "flags"]
+    order = dict.fromkeys([*first, "flags", *whole.columns])
+    frame = whole.reindex(columns=list(order))
+    # A column that is empty throughout would otherwise count as numbers.
+    frame = frame.astype(dict.fromkeys(_TEXTS, object))
+    return frame.assign(
+        **{name: pd.to_numeric(frame[name]) for name in _PREDICTED},
+        split=frame["split"].fillna("validation"),
+    )
+
+
+def _capacities(predicted: pd.DataFrame, catalog: Catalog) -> pd.Series[float]:
+    """Return the memory of the accelerator of each predicted row [GiB]; NaN for the others."""
+    import pandas as pd  # noqa: PLC0415 - as above
+
+    if "cluster" not in predicted:
+        return pd.Series(float("nan"), index=predicted.index)
+    known = {name: _capacity_gib(name, catalog) for name in predicted["cluster"].dropna().unique()}
+    return predicted["cluster"].map(known).astype(float)
+
+
+def _capacity_gib(cluster: str, catalog: Catalog) -> float:
+    try:
+        profile = validate(Cluster, catalog.document("cluster", cluster))
+    except SimulatorError:  # a cluster that the prediction put together has no file
+        return float("nan")
+    return profile.accelerator.memory / GIB
+
+
+def numbers(table: pd.DataFrame, column: str) -> pd.Series[float]:
+    """Return a column as numbers; NaN where it is empty, absent or no number."""
+    import pandas as pd  # noqa: PLC0415 - as above
+
+    if column not in table:
+        return pd.Series(float("nan"), index=table.index)
+    return pd.to_numeric(table[column], errors="coerce").astype(float)
+
+
+def _truth(cell: object) -> bool | None:
+    return {"true": True, "false": False, "1": True, "0": False}.get(
+        str(cell).lower().removesuffix(".0")
+    )
