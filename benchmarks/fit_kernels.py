@@ -6,7 +6,8 @@ Run from the repository root, for example::
         --gemm benchmarks/measurements/h200/gemm.csv --misc benchmarks/measurements/h200/misc.csv
 
 The fit starts from the accelerator's present profile and moves only what the given tables
-identify. It prints errors and constants; the profile is edited by hand, with the source.
+identify. It prints errors and constants; the profile is edited by hand, with the source. With
+``--as-shipped`` nothing is fitted: it prints the errors of the profile as it stands.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def main() -> None:
     """Fit what the command line names and print the outcome."""
     arguments = command_line().parse_args()
     accelerator = validate(Accelerator, Catalog().document("accelerator", arguments.accelerator))
-    if arguments.misc:
+    if arguments.misc and not arguments.as_shipped:
         accelerator = with_single_facts(accelerator, arguments.misc)
     measurements: list[Measurement] = []
     for table, read, refit in (
@@ -61,9 +62,12 @@ def main() -> None:
     ):
         if table:
             rows = read(table)
-            accelerator = refit(accelerator, [row for row in rows if not row.held_out])
+            if not arguments.as_shipped:
+                accelerator = refit(accelerator, [row for row in rows if not row.held_out])
             measurements += rows
-    print("\n".join([*quality(accelerator, measurements), *constants(accelerator.kernels)]))
+    print("\n".join(quality(accelerator, measurements)))
+    if not arguments.as_shipped:
+        print("\n".join(constants(accelerator.kernels)))
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -72,6 +76,7 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("accelerator", help="accelerator profile, such as h200-sxm")
     for table in ("gemm", "attention", "misc"):
         parser.add_argument(f"--{table}", type=Path, metavar="CSV", help=f"{table} table")
+    parser.add_argument("--as-shipped", action="store_true", help="fit nothing")
     return parser
 
 

@@ -5,8 +5,8 @@
 
 For each constant, the calibration rows of its source are predicted with several values of it:
 printed are their mean absolute error with each, and that of every group of rows when the value is
-chosen on the other groups (leave one group out). Nothing is written: a value is changed in its
-profile by hand.
+chosen on the other groups (leave one group out). ``--write`` makes docs/fits.md of it; a value is
+changed in its profile by hand.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
+from simulator.catalog import Catalog
 from simulator.validation.errors import with_errors
 from simulator.validation.predictions import predict_runs
 from simulator.validation.runs import split_of
@@ -27,6 +28,18 @@ from simulator.validation.tables import read_table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+PAGE: Final = Path(__file__).parents[1] / "docs" / "fits.md"
+HEADING: Final = """# Constants fitted to training runs
+
+`python benchmarks/fit_stacks.py --table RUNS.csv --write` wrote this page. Each constant is tried
+on the calibration rows of its source, the other constants as shipped. MAPE of the step time in
+percent: with the shipped value; with the value that is best for all other groups of rows, each
+group left out in turn; and with every value tried. None of these rows counts as validation. A
+value that fits a little better than the shipped one is no better: other constants and the floor
+of the source are of that size.
+
+| constant | rows of | rows | shipped | MAPE % | one group left out % | tried |
+|---|---|--:|--:|--:|--:|---|"""
 CURATED: Final = Path(__file__).parent / "published" / "runs.csv"
 
 
@@ -83,11 +96,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--table", type=Path, default=CURATED, metavar="CSV")
     parser.add_argument("--only", default="", metavar="TEXT", help="fits whose name holds this")
+    parser.add_argument("--write", action="store_true", help="write docs/fits.md")
     arguments = parser.parse_args()
     table = read_table(arguments.table)
+    lines = []
     for fit in FITS:
-        if arguments.only in f"{fit.profile} {fit.field}":
-            report(fit, calibration_rows(fit, table))
+        rows = calibration_rows(fit, table)
+        if arguments.only in f"{fit.profile} {fit.field}" and len(rows):
+            lines.append(line(fit, rows))
+            print(lines[-1], flush=True)
+    if arguments.write:
+        PAGE.write_text("\n".join([HEADING, *lines, ""]), encoding="utf-8")
 
 
 def calibration_rows(fit: Fit, table: pd.DataFrame) -> pd.DataFrame:
@@ -101,21 +120,35 @@ def calibration_rows(fit: Fit, table: pd.DataFrame) -> pd.DataFrame:
     return rows[fitted]
 
 
-def report(fit: Fit, rows: pd.DataFrame) -> None:
-    """Print the errors of one fit."""
-    if rows.empty:
-        print(f"{fit.profile} {fit.field}: no rows in this table\n")
-        return
+def line(fit: Fit, rows: pd.DataFrame) -> str:
+    """Return the errors of one fit as a row of a table."""
     errors = pd.DataFrame({value: errors_with(fit, value, rows) for value in fit.tried}).dropna()
+    sizes = errors.abs().mean()
+    shipped = shipped_value(fit)
     groups = rows.loc[errors.index, fit.groups]
-    print(f"{fit.profile} {fit.field}: {len(errors)} rows of {fit.source}")
-    for value in fit.tried:
-        size, bias = errors[value].abs().mean(), errors[value].mean()
-        print(f"  {value:<12g} MAPE {size:6.2%}  bias {bias:+6.2%}")
+    left_out = "-"
     if len(set(groups)) > 1:
-        left_out = left_out_errors(errors, groups)
-        print(f"  leaving out one {fit.groups} at a time: MAPE {left_out.abs().mean():.2%}")
-    print()
+        left_out = f"{100 * left_out_errors(errors, groups).abs().mean():.1f} ({fit.groups})"
+    tried = ", ".join(f"{value:g}: {100 * size:.1f}" for value, size in sizes.items())
+    cells = [
+        f"`{fit.profile}` `{fit.field}`",
+        f"{fit.source} {fit.rows}".strip(),
+        f"{len(errors)}",
+        f"{shipped:g}",
+        f"{100 * sizes[shipped]:.1f}",
+        left_out,
+        tried,
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def shipped_value(fit: Fit) -> float:
+    """Return the constant that the profile holds."""
+    folder, name = fit.profile.split("/")
+    value = Catalog().document(folder, name).get(tuple(fit.field.split(".")))
+    if value not in fit.tried:
+        raise SystemExit(f"{fit.profile} {fit.field}: {value} is not among the values to try")
+    return float(value)
 
 
 def errors_with(fit: Fit, value: float, rows: pd.DataFrame) -> pd.Series[float]:

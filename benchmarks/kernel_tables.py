@@ -34,8 +34,11 @@ class Measurement:
 
 
 def gemm_measurements(path: Path) -> list[Measurement]:
-    """Return the rows of a GEMM table; gradients are turned into the products that they are."""
-    return _measurements(path, gemm_of, "gemm {dtype} {pass}", "{m}x{n}x{k}")
+    """Return the rows of a GEMM table; gradients are turned into the products that they are.
+
+    All rows of a layer (n, k) are held out together, as in the fit of the tables of shapes.
+    """
+    return _measurements(path, gemm_of, "gemm {dtype} {pass}", "{n}x{k}")
 
 
 def attention_measurements(path: Path) -> list[Measurement]:

@@ -186,8 +186,8 @@ def summary(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def part_summary(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Return errors of `predict`'s rows by part, scope and size band, as `summary`."""
-    return _errors(predictions, ["accelerator", "scope", "band"])
+    """Return errors of `predict`'s rows by split, part, scope and size band, as `summary`."""
+    return _errors(predictions, ["split", "accelerator", "scope", "band"])
 
 
 def _errors(predictions: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from simulator.hardware.operator_costs import operator_time
-from simulator.hardware.operator_tables import added_time, reader
+from simulator.hardware.operator_tables import added_time, reader, timed_by_events
 from simulator.units import MICRO
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ def predict(frame: pd.DataFrame, accelerator: Accelerator) -> NDArray[np.float64
     """Return the predicted time [us] of every row, in the order of rows, as such tables measure it.
 
     The table's kind is known by its columns: ``gemm.csv``, ``attention.csv``, ``grouped_gemm.csv``
-    or ``pointwise.csv``. The timing overhead of an event pair (3.5 us) is added, and to a backward
-    attention call the host's time before its first kernel (40 us).
+    or ``pointwise.csv``. The timing overhead of an event pair (3.5 us) is added where one took the
+    time, and to a backward attention call the host's time before its first kernel (40 us).
 
     Raises
     ------
@@ -32,5 +32,9 @@ def predict(frame: pd.DataFrame, accelerator: Accelerator) -> NDArray[np.float64
 
     build = reader(frame)
     operators = [build(row) for row in frame.to_dict("records")]
-    times = [added_time(operator) + operator_time(operator, accelerator) for operator in operators]
+    events = timed_by_events(frame.columns)
+    times = [
+        added_time(operator, events=events) + operator_time(operator, accelerator)
+        for operator in operators
+    ]
     return np.array(times, dtype=np.float64) / MICRO
