@@ -206,6 +206,8 @@ class Attention:
     window: int = 0
     backward: bool = False
     kernel: AttentionKernel = AttentionKernel.FLASH2
+    dropout: bool = False
+    """Of the weights; costs time only where they are stored."""
 
     @property
     def pairs(self) -> float:
@@ -242,9 +244,9 @@ class Attention:
     def launches(self) -> int:
         """Kernels launched: products, and with stored scores softmax and dropout passes."""
         if self.kernel is AttentionKernel.UNFUSED:
-            return 8 if self.backward else 6
+            return (10 if self.backward else 6) + self.dropout
         if self.kernel is AttentionKernel.FUSED_SOFTMAX:
-            return 6 if self.backward else 4
+            return (5 if self.backward else 3) + self.dropout
         return 3 if self.backward else 1
 
     @property

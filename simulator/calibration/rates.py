@@ -36,7 +36,18 @@ class Timing:
     @property
     def held_out(self) -> bool:
         """Whether the row is kept from the fit."""
-        return is_held_out(repr(self.operator))
+        return is_held_out(_shape(self.operator))
+
+
+def _shape(operator: Compute) -> str:
+    """Return the text that a shape is held out by: one for all kernels and directions."""
+    match operator:
+        case Attention():
+            sizes = (operator.batch, operator.heads, operator.kv_heads, operator.queries)
+            return "x".join(map(str, (*sizes, operator.head_dim)))
+        case Pointwise():
+            return f"{operator.name}x{operator.n_bytes:.0f}"
+    return operator.name
 
 
 def timings(frame: pd.DataFrame) -> list[Timing]:

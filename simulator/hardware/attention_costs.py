@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from simulator.errors import SimulatorError
 from simulator.hardware.gemm_costs import gemm_time
 from simulator.hardware.kernels import entry
 from simulator.hardware.pointwise_costs import pointwise_time
 from simulator.hardware.power import power_limited
-from simulator.operators import Attention, Gemm, Pointwise, PointwiseKind
+from simulator.operators import Attention, AttentionKernel, Gemm, Pointwise, PointwiseKind
 from simulator.precision import Precision
 
 if TYPE_CHECKING:
@@ -17,6 +17,31 @@ if TYPE_CHECKING:
 
     from simulator.hardware.accelerator import Accelerator
     from simulator.hardware.kernels import AttentionPass, FusedAttention
+
+
+class ScorePasses(NamedTuple):
+    """What lies between the products of attention with stored scores, dropout apart."""
+
+    traffic: float
+    """Times that the bf16 scores' bytes are read or written."""
+    kernels: int
+
+
+SCORE_PASSES: Final[Mapping[tuple[AttentionKernel, bool], ScorePasses]] = {
+    (AttentionKernel.UNFUSED, False): ScorePasses(14.0, 4),
+    (AttentionKernel.UNFUSED, True): ScorePasses(26.0, 6),
+    (AttentionKernel.FUSED_SOFTMAX, False): ScorePasses(1.5, 1),
+    (AttentionKernel.FUSED_SOFTMAX, True): ScorePasses(2.0, 1),
+}
+"""By kernel and direction, True for backward.
+
+Unfused, in fp32: to fp32, mask, softmax, back to bf16, as PyTorch 2.11's profiler lists them on one
+H100 (benchmarks/measurements/h100/pointwise_kernels.csv), without the scaling, which the product
+does (``baddbmm``). Megatron's fused causal softmax (scaled_upper_triang_masked_softmax) reads what
+lies below the diagonal, backward gradients and weights, and writes everything.
+"""
+DROPOUT_TRAFFIC: Final = 2.5
+"""Dropout on the weights, either way: in, out and a mask of one byte."""
 
 
 def attention_time(attention: Attention, accelerator: Accelerator) -> float:
@@ -65,10 +90,9 @@ def _stored_scores_time(attention: Attention, accelerator: Accelerator) -> float
 
     The products are full rectangles: such kernels save nothing on a causal mask.
     """
-    known = accelerator.kernels.score_passes
-    passes = entry(known, attention.kernel, "attention kernel", accelerator.name)
-    kernels = passes.backward_kernels if attention.backward else passes.forward_kernels
-    traffic = passes.backward_traffic if attention.backward else passes.forward_traffic
+    passes = SCORE_PASSES[attention.kernel, attention.backward]
+    traffic = passes.traffic + DROPOUT_TRAFFIC * attention.dropout
+    kernels = passes.kernels + attention.dropout
     products = sum(gemm_time(gemm, accelerator) for gemm in score_products(attention))
     between = Pointwise("scores", traffic * attention.score_bytes, kernels, PointwiseKind.UNFUSED)
     return products + pointwise_time(between, accelerator)

@@ -58,18 +58,6 @@ class FusedAttention:
 
 
 @record
-class ScorePasses:
-    """Pointwise kernels of an attention implementation that keeps its scores in memory."""
-
-    forward_traffic: NonNegative
-    """Times that the scores' bytes are read or written between the two forward products."""
-    backward_traffic: NonNegative
-    """The same between the four backward products."""
-    forward_kernels: Count
-    backward_kernels: Count
-
-
-@record
 class KernelModel:
     """A kernels profile (``hardware_profiles/kernels/*.yaml``), in SI."""
 
@@ -77,7 +65,6 @@ class KernelModel:
     """How long [s] a kernel outruns its sustained rate before power holds it back."""
     gemm: GemmModel
     fused_attention: dict[AttentionKernel, FusedAttention]
-    score_passes: dict[AttentionKernel, ScorePasses]
     pointwise: PointwiseModel
     overlap: OverlapModel
     """What kernels lose beside a running collective."""

@@ -60,7 +60,7 @@ def _with_attention_of(part: Accelerator, software: Software, cells: Cells) -> S
     """
     fused = part.kernels.fused_attention
     own = software.kernels.attention
-    if own in fused or own in part.kernels.score_passes or len(fused) != 1:
+    if own in fused or own.stores_scores or len(fused) != 1:
         return software
     (kernel,) = fused
     cells.assumed["attention_kernel"] = str(kernel)

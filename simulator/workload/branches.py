@@ -127,6 +127,7 @@ class Branches:
             window=model.window,
             backward=backward,
             kernel=self.kernels.attention,
+            dropout=self.kernels.dropout,
         )
         if shard.context == 1:
             return (Step(kernel),)

@@ -203,14 +203,19 @@ def test_scores_in_memory_cost_their_products_and_passes() -> None:
         keys=2048,
         head_dim=128,
         kernel=AttentionKernel.FUSED_SOFTMAX,
+        dropout=True,
     )
     score_bytes = 2 * 2 * 16 * 2048 * 2048
+    # Below the diagonal in, all out; dropout in, out and a mask of one byte.
     passes_time = operator_time(
-        Pointwise("softmax and dropout", 4.5 * score_bytes, 2, PointwiseKind.UNFUSED), H200
+        Pointwise("softmax and dropout", 4.0 * score_bytes, 2, PointwiseKind.UNFUSED), H200
     )
     products = [operator_time(gemm, H200) for gemm in score_products(attention)]
     assert operator_time(attention, H200) == pytest.approx(sum(products) + passes_time)
     assert [gemm.groups for gemm in score_products(attention)] == [32, 32]
+    without = dataclasses.replace(attention, dropout=False)
+    assert operator_time(without, H200) < operator_time(attention, H200)
+    assert attention.launches == without.launches + 1
 
 
 def test_backward_score_products_do_twice_the_work_of_forward() -> None:
