@@ -41,12 +41,11 @@ class Timing:
 
 def _shape(operator: Compute) -> str:
     """Return the text that a shape is held out by: one for all kernels and directions."""
-    match operator:
-        case Attention():
-            sizes = (operator.batch, operator.heads, operator.kv_heads, operator.queries)
-            return "x".join(map(str, (*sizes, operator.head_dim)))
-        case Pointwise():
-            return f"{operator.name}x{operator.n_bytes:.0f}"
+    if isinstance(operator, Attention):
+        sizes = (operator.batch, operator.heads, operator.kv_heads, operator.queries)
+        return "x".join(map(str, (*sizes, operator.head_dim)))
+    if isinstance(operator, Pointwise):
+        return f"{operator.name}x{operator.n_bytes:.0f}"
     return operator.name
 
 
