@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import simpy
 
+from simulator.engine.flows import ActiveFlows, FlowTable
 from simulator.engine.trace import Trace
 from simulator.errors import DeadlockError
 from simulator.program.tasks import NONE
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator, Iterable
 
     import networkx as nx
 
@@ -26,8 +28,9 @@ def play_events(program: Program) -> Trace:
     """Return the trace of ``program``.
 
     A task starts when its lane has played the task before it and all its predecessors have
-    ended. Events at the same time are handled in the order in which they were scheduled; no
-    start or end depends on that order.
+    ended. Flows that meet on a link divide it max-min fairly (`simulator.engine.flows`). Events at
+    the same time are handled in the order in which they were scheduled; no start or end depends on
+    that order.
 
     Raises
     ------
@@ -58,6 +61,7 @@ class _Player:
         self._offsets = program.predecessor_offsets.tolist()
         self._predecessors = program.predecessors.tolist()
         self._durations = program.duration.tolist()
+        self._wire = _Wire(self.environment, program)
         keys = program.lane_key()
         order = np.argsort(keys, kind="stable")
         boundaries = np.flatnonzero(np.diff(keys[order])) + 1
@@ -74,7 +78,9 @@ class _Player:
                 if not self.ended[before]:
                     yield self._end_of(before)
             self.start[task] = environment.now
-            if self._durations[task] > 0:
+            if task in self._wire.latency:
+                yield self._wire.transfer(task)
+            elif self._durations[task] > 0:
                 yield environment.timeout(self._durations[task])
             self._finish(task)
         del self.standing[key]
@@ -91,6 +97,49 @@ class _Player:
         self.unplayed -= 1
         if task in self._waiting:
             self._waiting.pop(task).succeed()
+
+
+class _Wire:
+    """The links in time: begins and ends flows, and moves their ends as others come and go."""
+
+    def __init__(self, environment: simpy.Environment, program: Program) -> None:
+        table = FlowTable.of(program)
+        latency = program.latency.tolist()
+        self.latency = {flow: latency[flow] for flow in table.uses}
+        """The flows that can meet others, and their time [s] before bytes move."""
+        self._environment = environment
+        self._active = ActiveFlows(table)
+        self._done: dict[int, simpy.Event] = {}
+        self._timer: dict[int, simpy.Event] = {}
+        """The event at which each flow ends, unless its end has moved since."""
+
+    def transfer(self, flow: int) -> simpy.Event:
+        """Return the event of the end of a flow that starts now."""
+        done = self._done[flow] = self._environment.event()
+        self._at(self.latency[flow], flow, self._begin)
+        return done
+
+    def _begin(self, flow: int, _: simpy.Event) -> None:
+        self._schedule(self._active.start(flow, self._environment.now))
+
+    def _end(self, flow: int, timer: simpy.Event) -> None:
+        if self._timer.get(flow) is not timer:
+            return
+        del self._timer[flow]
+        self._schedule(self._active.end(flow, self._environment.now))
+        self._done.pop(flow).succeed()
+
+    def _schedule(self, flows: Iterable[int]) -> None:
+        """Let flows end at the time that their present rates give."""
+        now = self._environment.now
+        for flow in flows:
+            rest = max(0.0, self._active.end_time[flow] - now)
+            self._timer[flow] = self._at(rest, flow, self._end)
+
+    def _at(self, delay: float, flow: int, call: Callable[[int, simpy.Event], None]) -> simpy.Event:
+        timer = self._environment.timeout(delay)
+        timer.callbacks.append(partial(call, flow))
+        return timer
 
 
 def _deadlock_message(program: Program, player: _Player) -> str:

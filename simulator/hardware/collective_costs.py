@@ -66,6 +66,25 @@ class CollectiveCost:
     regime: Regime
     algorithm: str
     """How it crosses the network, or how the node that it stays in is wired."""
+    wire_bytes: float = 0.0
+    """Bytes that one rank sends, and receives, over its share of the interfaces."""
+    port_bytes: float = 0.0
+    """Bytes that one rank sends, and receives, inside its node (in-switch reduction aside)."""
+
+    @property
+    def latency(self) -> float:
+        """Seconds before the bytes move: the time that other traffic cannot stretch."""
+        return max(0.0, self.time - self.moving)
+
+    def repeated(self, count: int) -> CollectiveCost:
+        """Return the cost of ``count`` of these one after another."""
+        return replace(
+            self,
+            time=count * self.time,
+            moving=count * self.moving,
+            wire_bytes=count * self.wire_bytes,
+            port_bytes=count * self.port_bytes,
+        )
 
 
 _NOTHING: Final = CollectiveCost(0.0, 0.0, Regime.NOTHING, "none")
@@ -139,10 +158,12 @@ def _send_recv_cost(n_bytes: float, span: GroupSpan, cluster: Interconnect) -> C
     moving = n_bytes / cluster.node.pair_bandwidth
     inside = cluster.node.pair_latency + moving
     if span.nodes == 1:
-        return CollectiveCost(inside, moving, Regime.TRANSFER, cluster.node.scale_up)
+        wiring = cluster.node.scale_up
+        return CollectiveCost(inside, moving, Regime.TRANSFER, wiring, port_bytes=n_bytes)
     moving = n_bytes / _wire_bandwidth(span, cluster)
     across = cluster.fabric.pair_latency + span.latency + moving
-    return CollectiveCost(max(across, inside), moving, Regime.TRANSFER, "pair")
+    time = max(across, inside)
+    return CollectiveCost(time, moving, Regime.TRANSFER, "pair", wire_bytes=n_bytes)
 
 
 def bus_factor(kind: Collective, ranks: int) -> float:
@@ -175,18 +196,34 @@ def bus_bandwidth(
     return bus_factor(kind, span.ranks) * n_bytes / collective_time(kind, n_bytes, span, cluster)
 
 
+def port_bandwidth(node: Node) -> float:
+    """Return the most [B/s] that one accelerator is known to send inside its node.
+
+    The larger of what a pair reaches and the bus bandwidth of an all_gather over the whole node,
+    which sends every byte itself; an all_reduce may seem faster where switches add.
+
+    Raises
+    ------
+    SimulatorError
+        If the node has no usable parameters for an all_gather.
+    """
+    whole = _scale_up_bandwidth(Collective.ALL_GATHER, node.accelerators, node)
+    return max(node.pair_bandwidth, whole)
+
+
 # Inside a node
 
 
 def _scale_up_cost(kind: Collective, n_bytes: float, ranks: int, node: Node) -> CollectiveCost:
     line = node.collectives.line(kind, node.name)
-    moving = bus_factor(kind, ranks) * n_bytes / _scale_up_bandwidth(kind, ranks, node)
+    volume = bus_factor(kind, ranks) * n_bytes
+    moving = volume / _scale_up_bandwidth(kind, ranks, node)
     known = _measured(line, ranks, n_bytes)
     if known is not None:
-        return CollectiveCost(known, moving, Regime.MEASURED, node.scale_up)
+        return CollectiveCost(known, moving, Regime.MEASURED, node.scale_up, port_bytes=volume)
     shape = _Shape(line, node.name, _scale_up_hops(kind, ranks, node), node.collectives.launch)
     time, regime = shape.time(n_bytes, moving)
-    return CollectiveCost(time, moving, regime, node.scale_up)
+    return CollectiveCost(time, moving, regime, node.scale_up, port_bytes=volume)
 
 
 def _scale_up_hops(kind: Collective, ranks: int, node: Node) -> float:
@@ -258,14 +295,16 @@ def _network_cost(
 ) -> CollectiveCost:
     line = cluster.fabric.collectives.line(kind, cluster.fabric.name)
     algorithm = _algorithm(kind, line, cluster)
-    moving = max(
-        _wire_volume(kind, n_bytes, span, algorithm) / _wire_bandwidth(span, cluster),
-        _inside_time(kind, n_bytes, span, cluster.node, algorithm),
-    )
-    whole = span.ranks_per_node == cluster.node.accelerators and span.contention == 1
-    known = _measured(line, span.nodes, n_bytes) if whole else None
+    wire = _wire_volume(kind, n_bytes, span, algorithm)
+    port = _port_volume(kind, n_bytes, span, cluster.node, algorithm)
+    moving = wire / _wire_bandwidth(span, cluster)
+    if port > 0.0:
+        moving = max(moving, port / _scale_up_bandwidth(kind, span.ranks_per_node, cluster.node))
+    whole = span.ranks_per_node == cluster.node.accelerators
+    alone = span.contention == 1 and span.wire_share == 1
+    known = _measured(line, span.nodes, n_bytes) if whole and alone else None
     if known is not None:
-        return CollectiveCost(known, moving, Regime.MEASURED, algorithm)
+        return CollectiveCost(known, moving, Regime.MEASURED, algorithm, wire, port)
     hops, inner_hops = _network_hops(kind, span, cluster.node, algorithm)
     inner = cluster.node.collectives.line(kind, cluster.node.name)
     shape = _Shape(
@@ -273,7 +312,8 @@ def _network_cost(
     )
     time, regime = shape.time(n_bytes, moving)
     traversals = 2 if kind is Collective.ALL_REDUCE else 1
-    return CollectiveCost(time + traversals * span.latency, moving, regime, algorithm)
+    time += traversals * span.latency
+    return CollectiveCost(time, moving, regime, algorithm, wire, port)
 
 
 def _algorithm(kind: Collective, line: TwoLine, cluster: Interconnect) -> Algorithm:
@@ -308,7 +348,8 @@ def _network_hops(
 
 def _wire_bandwidth(span: GroupSpan, cluster: Interconnect) -> float:
     """Return the network bandwidth [B/s] of one rank of the group, one direction."""
-    return cluster.nic_bandwidth * cluster.fabric.efficiency / span.contention
+    reached = cluster.nic_bandwidth * cluster.fabric.efficiency
+    return reached * span.wire_share / span.contention
 
 
 def _wire_volume(kind: Collective, n_bytes: float, span: GroupSpan, algorithm: Algorithm) -> float:
@@ -330,21 +371,20 @@ def _exchanges(span: GroupSpan, algorithm: Algorithm) -> bool:
     return algorithm is Algorithm.TREE and span.nodes == 2  # noqa: PLR2004 - a pair
 
 
-def _inside_time(
+def _port_volume(
     kind: Collective, n_bytes: float, span: GroupSpan, node: Node, algorithm: Algorithm
 ) -> float:
-    """Return the time [s] in which the part inside each node moves, overlapped with the wire."""
+    """Return the bytes that one rank moves inside its node, overlapped with the wire."""
     members = span.ranks_per_node
     if members == 1:
         return 0.0
-    bandwidth = _scale_up_bandwidth(kind, members, node)
     if kind is Collective.ALL_TO_ALL:
-        return n_bytes * (members - 1) / span.ranks / bandwidth
+        return n_bytes * (members - 1) / span.ranks
     if _exchanges(span, algorithm):
-        return bus_factor(kind, members) * n_bytes / bandwidth
+        return bus_factor(kind, members) * n_bytes
     # Where each ring has links of its own, one that leaves by an interface frees one of them.
     share = (members - 1) / members if node.scale_up is ScaleUp.MESH else 1.0
-    return share * bus_factor(kind, span.ranks) * n_bytes / bandwidth
+    return share * bus_factor(kind, span.ranks) * n_bytes
 
 
 @dataclass(frozen=True, slots=True)

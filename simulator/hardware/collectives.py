@@ -143,3 +143,5 @@ class GroupSpan:
     """
     rails: int = 1
     """Distinct slots (interfaces, rails) of a node that the group's members use."""
+    wire_share: float = 1.0
+    """Share of the network bandwidth that other jobs and hash collisions leave to the group."""

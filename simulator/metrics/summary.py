@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.errors import SimulatorError
 from simulator.metrics.breakdown import BUBBLE, Breakdown, break_down
+from simulator.metrics.contention import link_use, transfers
 from simulator.parallel.blocks import Recomputation
+from simulator.parallel.network import RESIDUAL_LOSS, Routing, Sharing
 from simulator.schedule.pipelines import ideal_bubble_fraction
 from simulator.units import GIB, GIGA, TERA
 from simulator.workload.flops import (
@@ -18,7 +20,7 @@ from simulator.workload.flops import (
 from simulator.workload.parameters import total_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from simulator.engine.trace import Trace
     from simulator.hardware.collectives import GroupSpan
@@ -57,6 +59,9 @@ def summarise(
         "breakdown_s": _exact(breakdown, trace.step_time),
         **_memory(scenario, memory),
         "groups": _groups(plan),
+        "network": _network(scenario),
+        "transfers": transfers(trace),
+        "links": link_use(trace),
         "tasks": len(trace.program),
         "assumptions": assumptions(plan),
     }
@@ -192,6 +197,20 @@ def _group(
         "crosses": crosses,
         "line_rate_gb_per_s": rate / GIGA,
         "contention": span.contention,
+        "wire_share": span.wire_share,
+    }
+
+
+def _network(scenario: Scenario) -> dict[str, Any]:
+    """Return what transfers meet on the network; what the routing does not read is null."""
+    network = scenario.network
+    hashed = network.routing is Routing.ECMP
+    return {
+        "sharing": network.sharing.value,
+        "background_share": network.background,
+        "routing": network.routing.value,
+        "seed": network.hash_seed if hashed else None,
+        "flows_per_pair": network.connections if hashed else None,
     }
 
 
@@ -199,9 +218,17 @@ def assumptions(plan: Plan) -> list[str]:
     """Return the simplifications that touch this scenario's numbers, a sentence each."""
     scenario, placed = plan.scenario, plan.placement
     notes = [
-        "All ranks of a stage behave alike: no stragglers, no jitter, no background traffic.",
+        "All ranks of a stage behave alike: no stragglers, no jitter.",
+        *_network_assumptions(scenario),
     ]
     for part in (placed.tensor, placed.context, placed.gradient):
+        if part.span.wire_share < 1.0 - scenario.network.background:
+            axes = "+".join(part.axes)
+            notes.append(
+                f"Routing leaves the slowest group along {axes} "
+                f"{part.span.wire_share / (1.0 - scenario.network.background):.0%} of its network "
+                f"bandwidth, and all wait for it."
+            )
         if part.span.ranks > 1 and not part.uniform:
             axes = "+".join(part.axes)
             notes.append(f"Groups along {axes} differ in placement; all are priced as the widest.")
@@ -213,3 +240,23 @@ def assumptions(plan: Plan) -> list[str]:
     if scenario.layout.layers is None and scenario.model.layers % scenario.layout.chunks:
         notes.append("Layers do not divide over the virtual stages; the ends hold fewer.")
     return notes
+
+
+def _network_assumptions(scenario: Scenario) -> Iterator[str]:
+    """Yield what is taken for granted about other traffic and about routing."""
+    network = scenario.network
+    if network.sharing is Sharing.NONE:
+        yield (
+            "Pipeline transfers and data-parallel collectives each have the network to themselves "
+            "(network.sharing: none)."
+        )
+    else:
+        yield "Tensor- and context-parallel collectives share no link with other traffic."
+    if network.background:
+        yield f"Other jobs take {network.background:.0%} of every network link, all the time."
+    else:
+        yield "No other job's traffic on the network."
+    if network.routing is Routing.ADAPTIVE:
+        yield f"Adaptive routing loses {RESIDUAL_LOSS:.0%} of the bandwidth above a leaf (assumed)."
+    elif network.routing is Routing.ECMP:
+        yield "ECMP places are drawn once from the seed; another seed gives another step time."

@@ -78,7 +78,7 @@ class Placement:
 
 def place(layout: Layout, cluster: Cluster) -> Placement:
     """Return the placement of ``layout`` on contiguous slots of ``cluster``."""
-    links = _stage_links(layout)
+    links = stage_pairs(layout)
     spans = [span_of(pairs, cluster) for pairs in links]
     return Placement(
         tensor=_axis_placement((Axis.TENSOR,), layout, cluster),
@@ -133,7 +133,7 @@ def _axis_placement(axes: tuple[Axis, ...], layout: Layout, cluster: Cluster) ->
     )
 
 
-def _stage_links(layout: Layout) -> list[NDArray[np.int64]]:
+def stage_pairs(layout: Layout) -> list[NDArray[np.int64]]:
     """Return, for each stage, the (sender, receiver) pairs to the next stage, shape (n, 2)."""
     grid = rank_grid(layout)
     axis = list(reversed(layout.order)).index(Axis.PIPELINE)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING
 
-from simulator.hardware.collective_costs import collective_time
+from simulator.hardware.collective_costs import collective_cost
 from simulator.hardware.operator_costs import operator_time
 from simulator.hardware.software import GradientReduction
 from simulator.operators import Collective, OptimizerUpdate
@@ -14,6 +14,7 @@ from simulator.parallel.layout import Sharding
 from simulator.precision import Precision
 
 if TYPE_CHECKING:
+    from simulator.hardware.collective_costs import CollectiveCost
     from simulator.parallel.placement import Placement
     from simulator.scenario.scenario import Scenario
 
@@ -23,8 +24,13 @@ class Transfer:
     """One communication of the data-parallel group."""
 
     name: str
-    duration: float
+    cost: CollectiveCost
     n_bytes: float
+
+    @property
+    def duration(self) -> float:
+        """Time with the links to itself [s]."""
+        return self.cost.time
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +74,18 @@ class GradientCosts:
         """Return the sum of the squared gradient norm over the ranks of a replica."""
         n_bytes = Precision.FP32.n_bytes
         span = self.placement.model.span
-        duration = collective_time(Collective.ALL_REDUCE, n_bytes, span, self.scenario.cluster)
-        return Transfer("gradient_norm", duration, n_bytes)
+        cost = collective_cost(Collective.ALL_REDUCE, n_bytes, span, self.scenario.cluster)
+        return Transfer("gradient_norm", cost, n_bytes)
 
     def tied_embedding(self, parameters: int) -> Transfer:
         """Return the all-reduce of a tied embedding's gradient between first and last stage."""
         n_bytes = parameters * self.scenario.software.gradient_reduce_precision.n_bytes
         span = self.placement.stage_links[-1]
-        duration = collective_time(Collective.ALL_REDUCE, n_bytes, span, self.scenario.cluster)
-        return Transfer("embedding_all_reduce", duration, n_bytes)
+        cost = collective_cost(Collective.ALL_REDUCE, n_bytes, span, self.scenario.cluster)
+        return Transfer("embedding_all_reduce", cost, n_bytes)
 
     def _bucketed(self, name: str, kind: Collective, n_bytes: float) -> Transfer:
         buckets = max(1, ceil(n_bytes / self.scenario.software.bucket))
         span, cluster = self.placement.gradient.span, self.scenario.cluster
-        duration = buckets * collective_time(kind, n_bytes / buckets, span, cluster)
-        return Transfer(name, duration, n_bytes)
+        cost = collective_cost(kind, n_bytes / buckets, span, cluster).repeated(buckets)
+        return Transfer(name, cost, n_bytes)

@@ -44,6 +44,8 @@ HYPHENATED: Final = {
 }
 """Headings in two lines: all components side by side fit 80 columns."""
 
+LEAST_USE: Final = 0.0005
+"""Use of a link that reads as nothing."""
 BAR_WIDTH: Final = 24
 """Characters of the bar of a part that takes the whole step."""
 
@@ -65,6 +67,8 @@ def summary_tables(summary: Mapping[str, Any]) -> list[RenderableType]:
     ]
     if summary["groups"]:
         parts.append(groups_table(summary["groups"]))
+    if summary["transfers"]:
+        parts.append(contention_table(summary))
     if summary["assumptions"]:
         parts.append(_listing("Assumptions", summary["assumptions"]))
     return spaced(parts)
@@ -93,6 +97,7 @@ def description(summary: Mapping[str, Any]) -> Table:
         f"{batch['micro_batches']:,} micro-batches of {batch['micro_batch']} per pipeline",
         "schedule": f"{summary['schedule']}, recomputation {summary['recompute']['mode']}",
         "software": f"{summary['software']}",
+        "network": ", ".join(_network(summary["network"])),
         "engine": f"{summary['engine']}",
         "speed": f"{count_text(summary['tokens_per_step'])} tokens per step, "
         f"{significant(summary['tokens_per_s_per_accelerator'])} tokens/s per accelerator",
@@ -202,6 +207,41 @@ def groups_table(groups: Sequence[Mapping[str, Any]]) -> Table:
             f"{group['contention']:.2f}",
         )
     return table
+
+
+def contention_table(summary: Mapping[str, Any]) -> Group:
+    """Return by kind of transfer what sharing costs it, and how much of each link is used."""
+    table = plain_table("Contention (time of one rank's transfers, mean over ranks)")
+    _add_columns(table, "kind", "transfers", "alone, s", "shared, s", "slow-down")
+    for kind, told in summary["transfers"].items():
+        table.add_row(
+            _words(kind),
+            f"{told['count']:,}",
+            f"{told['alone_s']:.3f}",
+            f"{told['shared_s']:.3f}",
+            f"{told['slowdown']:.3f}",
+        )
+    links = plain_table("Links (use of their capacity over the step)")
+    _add_columns(links, "link", "mean over stages", "highest", "stage")
+    for row in summary["links"]:
+        if row["highest_use"] < LEAST_USE:
+            continue
+        use = (percent_text(row["mean_use"]), percent_text(row["highest_use"]))
+        links.add_row(_words(row["link"]), *use, str(row["stage"]))
+    return Group(table, Text(), links)
+
+
+def _network(network: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what transfers meet on the network."""
+    shared = network["sharing"] == "fair"
+    yield "transfers share links fairly" if shared else "each transfer has its links to itself"
+    if network["background_share"]:
+        yield f"{percent_text(network['background_share'])} taken by other jobs"
+    if network["routing"] == "ecmp":
+        pairs = network["flows_per_pair"]
+        yield f"ECMP with {pairs} flows per pair, seed {network['seed']}"
+    else:
+        yield f"{network['routing']} routing"
 
 
 def _layout(layout: Mapping[str, Any]) -> Iterator[str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from simulator.errors import LayoutError, ScheduleError
 from simulator.parallel.layout import INNERMOST_FIRST
+from simulator.parallel.network import LARGEST_BACKGROUND, MOST_FLOWS_PER_PAIR, Routing
 from simulator.parallel.stages import split_layers
 from simulator.precision import Precision
 from simulator.schedule.pipelines import ideal_bubble_fraction
@@ -214,6 +215,28 @@ def accelerator_has_the_precision(scenario: Scenario) -> Iterator[Finding]:
         yield "cluster.accelerator", f"{accelerator.name} has no bf16 rate for attention and head"
 
 
+def network_is_consistent(scenario: Scenario) -> Iterator[Finding]:
+    """Require some network for the job, and a hash for what only a hash reads."""
+    network = scenario.network
+    if network.background > LARGEST_BACKGROUND:
+        yield (
+            "network.background",
+            f"must be a share from 0 to {LARGEST_BACKGROUND}, got {network.background:g}",
+        )
+    if network.connections > MOST_FLOWS_PER_PAIR:
+        yield (
+            "network.flows_per_pair",
+            f"must be at most {MOST_FLOWS_PER_PAIR}, got {network.connections:,}",
+        )
+    if network.routing is not Routing.ECMP:
+        for field in ("seed", "flows_per_pair"):
+            if getattr(network, field) is not None:
+                yield (
+                    f"network.{field}",
+                    f"only routing: ecmp reads it, but routing is {network.routing}",
+                )
+
+
 CHECKS: tuple[Check, ...] = (
     degrees_fill_the_job,
     cluster_is_large_enough,
@@ -227,5 +250,6 @@ CHECKS: tuple[Check, ...] = (
     layers_fit_the_stages,
     schedule_accepts,
     accelerator_has_the_precision,
+    network_is_consistent,
 )
 """Every rule, in the order in which its problems are reported."""

@@ -213,6 +213,7 @@ def group(axis: str, ranks: int, nodes: int, crosses: str, rate: float) -> dict[
         "crosses": crosses,
         "line_rate_gb_per_s": rate,
         "contention": 1.0,
+        "wire_share": 1.0,
     }
 
 
@@ -278,6 +279,21 @@ def sample_summary(pipeline: Pipeline) -> dict[str, Any]:
             group("tensor", 8, 1, "hgx-h100", 450.0),
             group("data+context", 128, 128, "cluster", 50.0),
             group("pipeline", 16, 2, "pod", 50.0),
+        ],
+        "network": {
+            "sharing": "fair",
+            "background_share": 0.3,
+            "routing": "ecmp",
+            "seed": 0,
+            "flows_per_pair": 4,
+        },
+        "transfers": {
+            "pipeline": {"count": 4064, "alone_s": 0.199, "shared_s": 0.208, "slowdown": 1.046},
+            "data": {"count": 272, "alone_s": 0.488, "shared_s": 0.5, "slowdown": 1.025},
+        },
+        "links": [
+            {"link": "nic_out", "mean_use": 0.096, "highest_use": 0.097, "stage": 1},
+            {"link": "port_out", "mean_use": 1e-5, "highest_use": 1e-5, "stage": 0},
         ],
         "assumptions": [
             "kernel efficiencies measured on one H200 and scaled to this part's published rates",

@@ -1,0 +1,131 @@
+"""What routing and other jobs leave of the network to each group: `GroupSpan.wire_share`.
+
+Only what leaves a leaf switch has a choice of ways; a rail-aligned group under one leaf has none.
+
+References
+----------
+Gangidi et al. 2024, RDMA over Ethernet for Distributed AI Training at Meta Scale (SIGCOMM): few,
+large flows collide under ECMP; more queue pairs per connection spread them.
+Mitzenmacher and Upfal 2017, Probability and Computing, 2nd ed., section 5.2: balls into bins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from simulator.parallel.network import RESIDUAL_LOSS, Network, Routing
+from simulator.parallel.placement import stage_pairs
+from simulator.parallel.ranks import groups
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from simulator.hardware.cluster import Cluster
+    from simulator.hardware.collectives import GroupSpan
+    from simulator.parallel.layout import Layout
+    from simulator.parallel.placement import AxisPlacement, Placement
+
+    Indices = NDArray[np.int64]
+
+LEAF: Final = 1
+"""The tier under whose units there is one way only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """All groups of one axis, talking at once in rings."""
+
+    members: Indices
+    """Accelerator slots, shape ``(groups, ranks)``, in the order of the ring."""
+    stream: int
+    """Number of the axis: its share of the seed."""
+
+
+def routed(placement: Placement, layout: Layout, cluster: Cluster, network: Network) -> Placement:
+    """Return ``placement`` with the share of the network that ``network`` leaves to every span."""
+    if network.routing is Routing.EVEN and not network.background:
+        return placement
+
+    def axis(stream: int, placed: AxisPlacement) -> AxisPlacement:
+        traffic = Traffic(groups(layout, placed.axes), stream)
+        return replace(placed, span=with_share(placed.span, traffic, cluster, network))
+
+    # All stages hand over at once: their transfers collide with one another.
+    pipeline = Traffic(np.concatenate(stage_pairs(layout)), stream=4)
+    return replace(
+        placement,
+        tensor=axis(0, placement.tensor),
+        context=axis(1, placement.context),
+        gradient=axis(2, placement.gradient),
+        model=axis(3, placement.model),
+        stage_links=tuple(
+            with_share(span, pipeline, cluster, network) for span in placement.stage_links
+        ),
+    )
+
+
+def with_share(span: GroupSpan, traffic: Traffic, cluster: Cluster, network: Network) -> GroupSpan:
+    """Return ``span`` with its share of the network."""
+    return replace(span, wire_share=wire_share(span, traffic, cluster, network))
+
+
+def wire_share(span: GroupSpan, traffic: Traffic, cluster: Cluster, network: Network) -> float:
+    """Return the share of the network bandwidth that the slowest group of an axis has left.
+
+    Parameters
+    ----------
+    span
+        Where the groups sit; its contention is what even loads would cost.
+    traffic
+        All groups of the axis.
+    cluster
+        Their cluster.
+    network
+        Other jobs' share, and the routing.
+    """
+    if span.nodes == 1:
+        return 1.0
+    left = 1.0 - network.background
+    if span.tier <= LEAF or network.routing is Routing.EVEN:
+        return left
+    if network.routing is Routing.ADAPTIVE:
+        return left * (1.0 - RESIDUAL_LOSS)
+    return left * span.contention / max(span.contention, fullest(span, traffic, cluster, network))
+
+
+def fullest(span: GroupSpan, traffic: Traffic, cluster: Cluster, network: Network) -> float:
+    """Return how many times its capacity the fullest uplink of any switch is asked for.
+
+    Each edge of a ring that leaves a switch asks for one accelerator's network rate, over
+    ``flows_per_pair`` connections; each of these is hashed onto one of the switch's uplinks, whose
+    line rate is an interface's, and onto one of the downlinks of the switch that it enters. All
+    of an edge's connections carry alike, so that it moves at the rate of the slowest.
+
+    Notes
+    -----
+    A unit of the leaf tier of a rail-optimised fabric is one switch per rail; a unit of any other
+    tier is taken to be one switch. Other axes' traffic on the same uplinks is neglected. Draws of
+    one seed, axis and tier are always the same.
+    """
+    node, fabric = cluster.node, cluster.fabric
+    per_edge = network.connections * max(1, node.nics // node.accelerators)
+    rate = cluster.nic_bandwidth / fabric.nic / per_edge
+    worst = 0.0
+    for tier, level in enumerate(fabric.tiers[: span.tier - 1], start=LEAF):
+        rails = node.nics if fabric.rail_optimised and tier == LEAF else 1
+        nics = level.accelerators * node.nics / node.accelerators / rails
+        uplinks = max(1, round(nics / level.oversubscription))
+        unit = traffic.members // level.accelerators
+        rail = traffic.members % node.accelerators * rails // node.accelerators
+        leaving = unit != np.roll(unit, -1, axis=1)
+        entering = np.roll(leaving, 1, axis=1)
+        random = np.random.default_rng([network.hash_seed, traffic.stream, tier])
+        for edges in (leaving, entering):
+            switch = np.unique((unit * rails + rail)[edges], return_inverse=True)[1]
+            hashed = random.integers(uplinks, size=(len(switch), per_edge))
+            connections = np.bincount((switch[:, None] * uplinks + hashed).ravel(), minlength=1)
+            worst = max(worst, rate * float(connections.max()))
+    return worst
