@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
+from heapq import heappop, heappush
+from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -100,7 +102,7 @@ class _Player:
 
 
 class _Wire:
-    """The links in time: begins and ends flows, and moves their ends as others come and go."""
+    """The links in time: lets flows begin and end, and divides links anew as they do."""
 
     def __init__(self, environment: simpy.Environment, program: Program) -> None:
         table = FlowTable.of(program)
@@ -110,35 +112,67 @@ class _Wire:
         self._environment = environment
         self._active = ActiveFlows(table)
         self._done: dict[int, simpy.Event] = {}
-        self._timer: dict[int, simpy.Event] = {}
-        """The event at which each flow ends, unless its end has moved since."""
+        self._ends: list[tuple[float, int]] = []
+        """Ends and their flows by time; some have moved since, `ActiveFlows.end_time` knows."""
+        self._alarm: simpy.Event | None = None
+        self._alarm_time = inf
+        self._settling = False
 
     def transfer(self, flow: int) -> simpy.Event:
         """Return the event of the end of a flow that starts now."""
         done = self._done[flow] = self._environment.event()
-        self._at(self.latency[flow], flow, self._begin)
+        self._call(self.latency[flow], partial(self._begin, flow))
         return done
 
     def _begin(self, flow: int, _: simpy.Event) -> None:
-        self._schedule(self._active.start(flow, self._environment.now))
+        if self._active.start(flow, self._environment.now):
+            self._expect((flow,))
+        else:
+            self._settle_later()
 
-    def _end(self, flow: int, timer: simpy.Event) -> None:
-        if self._timer.get(flow) is not timer:
-            return
-        del self._timer[flow]
-        self._schedule(self._active.end(flow, self._environment.now))
-        self._done.pop(flow).succeed()
+    def _settle_later(self) -> None:
+        """Divide links once for all flows that start or end at this time."""
+        if not self._settling:
+            self._settling = True
+            self._call(0.0, self._settle)
 
-    def _schedule(self, flows: Iterable[int]) -> None:
-        """Let flows end at the time that their present rates give."""
-        now = self._environment.now
+    def _settle(self, _: simpy.Event) -> None:
+        self._settling = False
+        self._expect(self._active.settle(self._environment.now))
+
+    def _expect(self, flows: Iterable[int]) -> None:
+        """Note the new ends of flows."""
         for flow in flows:
-            rest = max(0.0, self._active.end_time[flow] - now)
-            self._timer[flow] = self._at(rest, flow, self._end)
+            heappush(self._ends, (self._active.end_time[flow], flow))
+        self._set_alarm()
 
-    def _at(self, delay: float, flow: int, call: Callable[[int, simpy.Event], None]) -> simpy.Event:
+    def _set_alarm(self) -> None:
+        """Wake up at the next end."""
+        ends, known = self._ends, self._active.end_time
+        while ends and known.get(ends[0][1]) != ends[0][0]:
+            heappop(ends)
+        if ends and ends[0][0] < self._alarm_time:
+            self._alarm_time = ends[0][0]
+            rest = max(0.0, self._alarm_time - self._environment.now)
+            self._alarm = self._call(rest, self._ring)
+
+    def _ring(self, alarm: simpy.Event) -> None:
+        """End the flows whose time has come."""
+        if alarm is not self._alarm:
+            return
+        self._alarm_time = inf
+        ends, known = self._ends, self._active.end_time
+        while ends and ends[0][0] <= self._environment.now:
+            time, flow = heappop(ends)
+            if known.get(flow) == time:
+                if not self._active.end(flow):
+                    self._settle_later()
+                self._done.pop(flow).succeed()
+        self._set_alarm()
+
+    def _call(self, delay: float, call: Callable[[simpy.Event], None]) -> simpy.Event:
         timer = self._environment.timeout(delay)
-        timer.callbacks.append(partial(call, flow))
+        timer.callbacks.append(call)
         return timer
 
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from simulator.program.tasks import Program
 
@@ -182,16 +182,19 @@ class ActiveFlows:
         self._on: list[dict[int, float]] = [{} for _ in table.capacity]
         """Flows under way on each link, with their part there."""
         self._load = [0.0] * len(table.capacity)
+        self._unsettled: set[int] = set()
+        """Links whose capacity is to be divided anew."""
 
-    def start(self, flow: int, now: float) -> Iterable[int]:
-        """Let ``flow`` begin to move bytes; return the flows whose end changes, itself included."""
+    def start(self, flow: int, now: float) -> bool:
+        """Let ``flow`` begin to move bytes; return whether its links have room for it.
+
+        If they have none it waits, at this time, for `settle`.
+        """
         limit, uses, capacity = (
             self._table.limit[flow],
             self._table.uses[flow],
             self._table.capacity,
         )
-        self._left[flow] = self._table.n_bytes[flow]
-        self._since[flow] = now
         load = self._load
         roomy = all(
             load[link] + part * limit <= capacity[link] * (1 + SLACK) for link, part in uses
@@ -199,39 +202,35 @@ class ActiveFlows:
         for link, part in uses:
             self._on[link][flow] = part
             load[link] += part * limit if roomy else 0.0
-        if not roomy:
-            self._rate[flow] = 0.0
-            return self._refill(uses, now)
+        self._left[flow] = self._table.n_bytes[flow]
+        self._since[flow] = now
+        self._rate[flow] = limit if roomy else 0.0
         self.touched += 1
-        self._rate[flow] = limit
-        self.end_time[flow] = now + self._left[flow] / limit
-        return (flow,)
+        if roomy:
+            self.end_time[flow] = now + self._left[flow] / limit
+        else:
+            self._unsettled.update(link for link, _ in uses)
+        return roomy
 
-    def end(self, flow: int, now: float) -> Iterable[int]:
-        """Take ``flow`` away; return the flows whose end changes."""
+    def end(self, flow: int) -> bool:
+        """Take ``flow`` away; return whether no other gets faster by it.
+
+        If one does it waits, at the same time, for `settle`.
+        """
         rate, uses = self._rate.pop(flow), self._table.uses[flow]
         del self._left[flow], self._since[flow], self.end_time[flow]
         for link, part in uses:
             del self._on[link][flow]
             self._load[link] = self._load[link] - part * rate if self._on[link] else 0.0
         held = any(self._is_held(other) for link, _ in uses for other in self._on[link])
-        return self._refill(uses, now) if held else ()
+        if held:
+            self._unsettled.update(link for link, _ in uses)
+        return not held
 
-    def rate(self, flow: int) -> float:
-        """Return the present rate of a flow under way [B/s, on its tightest link]."""
-        return self._rate[flow]
-
-    def load(self, link: int) -> float:
-        """Return what flows under way put on a link [B/s]."""
-        return self._load[link]
-
-    def _is_held(self, flow: int) -> bool:
-        """Return whether other flows keep a flow below its own limit."""
-        return self._rate[flow] < self._table.limit[flow] * (1 - UNCHANGED)
-
-    def _refill(self, uses: Uses, now: float) -> list[int]:
-        """Recompute the rates of all flows connected with ``uses``; return those that change."""
-        flows, links = self._connected(uses)
+    def settle(self, now: float) -> list[int]:
+        """Divide the links anew after starts and ends at this time; return whose end changes."""
+        flows, links = self._connected(self._unsettled)
+        self._unsettled.clear()
         self.touched += len(flows)
         table = self._table
         rates = max_min_rates(
@@ -248,9 +247,21 @@ class ActiveFlows:
             flow for flow, rate in zip(flows, rates, strict=True) if self._changes(flow, rate, now)
         ]
 
-    def _connected(self, uses: Uses) -> tuple[list[int], set[int]]:
-        """Return the flows under way, in ascending order, and the links connected with ``uses``."""
-        links = {link for link, _ in uses}
+    def rate(self, flow: int) -> float:
+        """Return the present rate of a flow under way [B/s, on its tightest link]."""
+        return self._rate[flow]
+
+    def load(self, link: int) -> float:
+        """Return what flows under way put on a link [B/s]."""
+        return self._load[link]
+
+    def _is_held(self, flow: int) -> bool:
+        """Return whether other flows keep a flow below its own limit."""
+        return self._rate[flow] < self._table.limit[flow] * (1 - UNCHANGED)
+
+    def _connected(self, links: set[int]) -> tuple[list[int], set[int]]:
+        """Return the flows under way and the links connected with ``links``."""
+        links = set(links)
         waiting = list(links)
         flows: set[int] = set()
         while waiting:

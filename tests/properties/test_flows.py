@@ -112,7 +112,9 @@ def test_incremental_rates_are_those_of_all_at_once_and_conserve_bytes(
         time, flow = arrivals.pop(0) if starts or ending is None else ending
         moved = [past + active.load(link) * (time - clock) for link, past in enumerate(moved)]
         clock = time
-        (active.start if starts else active.end)(flow, clock)
+        settled = active.start(flow, clock) if starts else active.end(flow)
+        if not settled:
+            active.settle(clock)
         present = sorted(active.end_time)
         scratch = max_min_rates(
             [limits[flow] for flow in present], [uses[flow] for flow in present], capacity
@@ -122,7 +124,7 @@ def test_incremental_rates_are_those_of_all_at_once_and_conserve_bytes(
     assert moved == pytest.approx(expected, rel=1e-6, abs=1e-6 * max(expected))
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(small_jobs())
 def test_sharing_never_makes_a_step_faster(job: Scenario) -> None:
     """And its breakdown still adds up: `summarise` refuses one that does not."""
@@ -133,11 +135,11 @@ def test_sharing_never_makes_a_step_faster(job: Scenario) -> None:
     assert sum(shared.summary["breakdown_s"].values()) == pytest.approx(
         shared.summary["step_time_s"], rel=1e-12
     )
-    for told in shared.summary["contention"].values():
+    for told in shared.summary["transfers"].values():
         assert told["slowdown"] >= 1 - 1e-9
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(small_jobs(), st.integers(1, 3))
 def test_folding_is_exact_with_sharing(job: Scenario, replicas: int) -> None:
     folded = simulate(replace(job, network=FAIR)).played

@@ -109,31 +109,35 @@ def test_a_flow_of_uneven_bytes_is_bound_by_its_tightest_link() -> None:
     assert dict(table.uses[0]) == pytest.approx({0: 1.0, 1: 0.25})
 
 
+def active_flows(program: Program) -> ActiveFlows:
+    return ActiveFlows(FlowTable.of(program))
+
+
 def test_only_connected_flows_are_touched() -> None:
     """Two links of three flows each, not connected: the second's flows leave the first's alone."""
-    flows = [{0: 100.0}] * 3 + [{1: 100.0}] * 3
-    active = ActiveFlows(FlowTable.of(program_of([10.0, 10.0], flows)))
-    for flow in range(3):
-        active.start(flow, 0.0)
-    assert active.touched == 1 + 2 + 3
-    assert list(active.start(3, 1.0)) == [3]
+    active = active_flows(program_of([10.0, 10.0], [{0: 100.0}] * 3 + [{1: 100.0}] * 3))
+    assert [active.start(flow, 0.0) for flow in range(3)] == [True, False, False]
+    assert active.settle(0.0) == [0, 1, 2]
+    assert active.touched == 3 + 3
+    assert active.start(3, 1.0)
     assert active.touched == 7
-    assert list(active.start(4, 1.0)) == [3, 4]
-    assert active.touched == 9
-    assert list(active.end(3, 2.0)) == [4]
-    assert active.touched == 10
+    assert not active.start(4, 1.0)
+    assert active.settle(1.0) == [3, 4]
+    assert active.touched == 8 + 2
+    assert not active.end(3)
+    assert active.settle(2.0) == [4]
+    assert active.touched == 11
     assert active.rate(0) == pytest.approx(10 / 3)
+    assert active.rate(4) == pytest.approx(10.0)
 
 
 def test_room_on_the_links_touches_nobody_else() -> None:
-    flows = [{0: 100.0}] * 3
-    active = ActiveFlows(FlowTable.of(program_of([10.0], flows, limits=[4.0, 5.0, 5.0])))
-    assert list(active.start(0, 0.0)) == [0]
-    assert list(active.start(1, 0.0)) == [1]
-    assert active.touched == 2
-    assert list(active.end(0, 1.0)) == []
-    assert active.touched == 2
-    assert list(active.start(2, 1.0)) == [2]
+    active = active_flows(program_of([10.0], [{0: 100.0}] * 3, limits=[4.0, 5.0, 5.0]))
+    assert active.start(0, 0.0)
+    assert active.start(1, 0.0)
+    assert active.end(0)
+    assert active.start(2, 1.0)
+    assert active.touched == 3
     assert active.load(0) == pytest.approx(10.0)
 
 
