@@ -239,7 +239,7 @@ def _network(network: Mapping[str, Any]) -> Iterator[str]:
         yield f"{percent_text(network['background_share'])} taken by other jobs"
     if network["routing"] == "ecmp":
         pairs = network["flows_per_pair"]
-        yield f"ECMP with {pairs} flows per pair, seed {network['seed']}"
+        yield f"ECMP routing, flows per pair {pairs}, seed {network['seed']}"
     else:
         yield f"{network['routing']} routing"
 

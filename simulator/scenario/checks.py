@@ -216,7 +216,7 @@ def accelerator_has_the_precision(scenario: Scenario) -> Iterator[Finding]:
 
 
 def network_is_consistent(scenario: Scenario) -> Iterator[Finding]:
-    """Require some network for the job, and a hash for what only a hash reads."""
+    """Require some network for the job, and all that a hash reads, of a hash only."""
     network = scenario.network
     if network.background > LARGEST_BACKGROUND:
         yield (
@@ -227,6 +227,12 @@ def network_is_consistent(scenario: Scenario) -> Iterator[Finding]:
         yield (
             "network.flows_per_pair",
             f"must be at most {MOST_FLOWS_PER_PAIR}, got {network.connections:,}",
+        )
+    if network.routing is Routing.ECMP and network.flows_per_pair is None:
+        yield (
+            "network.flows_per_pair",
+            "is missing, and routing: ecmp depends on it: channels of the collective library on "
+            "one interface x queue pairs of each (NCCL_IB_QPS_PER_CONNECTION)",
         )
     if network.routing is not Routing.ECMP:
         for field in ("seed", "flows_per_pair"):

@@ -46,7 +46,10 @@ def test_the_headline_is_one_sentence() -> None:
 def test_sharing_is_said_and_empty_links_are_not() -> None:
     summary = sample_summary(SMALL)
     text = " ".join(printed(*summary_tables(summary)).split())
-    assert "share links fairly, 30.0% taken by other jobs, ECMP with 4 flows per pair" in text
+    assert (
+        "share links fairly, 30.0% taken by other jobs, ECMP routing, flows per pair 4, seed 0"
+        in text
+    )
     assert "pipeline 4,064 0.199 0.208 1.046" in text
     assert "nic out 9.6% 9.7% 1" in text
     assert "port out" not in text
