@@ -231,8 +231,10 @@ def network_is_consistent(scenario: Scenario) -> Iterator[Finding]:
     if network.routing is Routing.ECMP and network.flows_per_pair is None:
         yield (
             "network.flows_per_pair",
-            "is missing, and routing: ecmp depends on it: channels of the collective library on "
-            "one interface x queue pairs of each (NCCL_IB_QPS_PER_CONNECTION)",
+            (
+                "is missing, and routing: ecmp depends on it: channels of the collective library "
+                "on one interface x queue pairs of each (NCCL_IB_QPS_PER_CONNECTION)"
+            ),
         )
     if network.routing is not Routing.ECMP:
         for field in ("seed", "flows_per_pair"):
