@@ -219,16 +219,9 @@ def assumptions(plan: Plan) -> list[str]:
     scenario, placed = plan.scenario, plan.placement
     notes = [
         "All ranks of a stage behave alike: no stragglers, no jitter.",
-        *_network_assumptions(scenario),
+        *_network_assumptions(plan),
     ]
     for part in (placed.tensor, placed.context, placed.gradient):
-        if part.span.wire_share < 1.0 - scenario.network.background:
-            axes = "+".join(part.axes)
-            notes.append(
-                f"Routing leaves the slowest group along {axes} "
-                f"{part.span.wire_share / (1.0 - scenario.network.background):.0%} of its network "
-                f"bandwidth, and all wait for it."
-            )
         if part.span.ranks > 1 and not part.uniform:
             axes = "+".join(part.axes)
             notes.append(f"Groups along {axes} differ in placement; all are priced as the widest.")
@@ -242,9 +235,9 @@ def assumptions(plan: Plan) -> list[str]:
     return notes
 
 
-def _network_assumptions(scenario: Scenario) -> Iterator[str]:
+def _network_assumptions(plan: Plan) -> Iterator[str]:
     """Yield what is taken for granted about other traffic and about routing."""
-    network = scenario.network
+    network = plan.scenario.network
     if network.sharing is Sharing.NONE:
         yield (
             "Pipeline transfers and data-parallel collectives each have the network to themselves "
@@ -260,3 +253,21 @@ def _network_assumptions(scenario: Scenario) -> Iterator[str]:
         yield f"Adaptive routing loses {RESIDUAL_LOSS:.0%} of the bandwidth above a leaf (assumed)."
     elif network.routing is Routing.ECMP:
         yield "ECMP places are drawn once from the seed; another seed gives another step time."
+    for axes, share in _routing_shares(plan):
+        yield (
+            f"Routing leaves the slowest group along {axes} {share:.0%} of its network bandwidth, "
+            f"and all wait for it."
+        )
+
+
+def _routing_shares(plan: Plan) -> Iterator[tuple[str, float]]:
+    """Yield the axes that lose bandwidth to routing, and the share that they keep."""
+    placed, left = plan.placement, 1.0 - plan.scenario.network.background
+    shares = {
+        "+".join(part.axes): part.span.wire_share
+        for part in (placed.tensor, placed.context, placed.gradient)
+    }
+    shares["pipeline"] = min(span.wire_share for span in placed.stage_links)
+    for axes, share in shares.items():
+        if share < left:
+            yield axes, share / left

@@ -125,7 +125,10 @@ def fullest(span: GroupSpan, traffic: Traffic, cluster: Cluster, network: Networ
         random = np.random.default_rng([network.hash_seed, traffic.stream, tier])
         for edges in (leaving, entering):
             switch = np.unique((unit * rails + rail)[edges], return_inverse=True)[1]
-            hashed = random.integers(uplinks, size=(len(switch), per_edge))
-            connections = np.bincount((switch[:, None] * uplinks + hashed).ravel(), minlength=1)
-            worst = max(worst, rate * float(connections.max()))
+            links = uplinks * (1 + int(switch.max(initial=0)))
+            load = np.zeros(links, dtype=np.int64)
+            for _ in range(per_edge):
+                hashed = switch * uplinks + random.integers(uplinks, size=len(switch))
+                load += np.bincount(hashed, minlength=links)
+            worst = max(worst, rate * float(load.max()))
     return worst

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from simulator.hardware.collective_costs import port_bandwidth
 from simulator.parallel.network import Sharing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    import numpy as np
     from numpy.typing import NDArray
 
     from simulator.hardware.collective_costs import CollectiveCost
@@ -37,19 +34,12 @@ class Wires:
         """Add the links of every stage to ``tasks``."""
         cluster, network = scenario.cluster, scenario.network
         reached = cluster.nic_bandwidth * cluster.fabric.efficiency
-        self._capacity = {
-            "nic": reached * (1.0 - network.background),
-            "port": port_bandwidth(cluster.node),
-        }
+        nic, port = reached * (1.0 - network.background), port_bandwidth(cluster.node)
         self._tasks = tasks
-        self._links: Mapping[str, Indices] = {
-            name: np.array(
-                [
-                    tasks.link(name, stage, self._capacity[name.split("_")[0]])
-                    for stage in range(scenario.layout.pipeline)
-                ]
-            )
-            for name in OUT + IN
+        self._capacity = dict(zip(OUT + IN, (nic, port, nic, port), strict=True))
+        self._links = {
+            name: [tasks.link(name, stage, capacity) for stage in range(scenario.layout.pipeline)]
+            for name, capacity in self._capacity.items()
         }
 
     @classmethod
@@ -76,5 +66,5 @@ class Wires:
         faster than the profile's bandwidth: both then fill the link.
         """
         for name, n_bytes in zip(links, (cost.wire_bytes, cost.port_bytes), strict=True):
-            carried = self._capacity[name.split("_")[0]] * (cost.time - cost.latency)
+            carried = self._capacity[name] * (cost.time - cost.latency)
             self._tasks.occupy(tasks, self._links[name][stage], min(n_bytes, carried))

@@ -230,10 +230,10 @@ def network_is_consistent(scenario: Scenario) -> Iterator[Finding]:
         )
     if network.routing is Routing.ECMP and network.flows_per_pair is None:
         yield (
-            "network.flows_per_pair",
+            "network.routing",
             (
-                "is missing, and routing: ecmp depends on it: channels of the collective library "
-                "on one interface x queue pairs of each (NCCL_IB_QPS_PER_CONNECTION)"
+                "ecmp needs flows_per_pair: channels of the collective library on one interface "
+                "x queue pairs of each (NCCL_IB_QPS_PER_CONNECTION)"
             ),
         )
     if network.routing is not Routing.ECMP:

@@ -13,6 +13,7 @@ from strategies import small_jobs
 from simulator.api import simulate
 from simulator.engine.events import play_events
 from simulator.engine.flows import ActiveFlows, FlowTable, max_min_rates
+from simulator.hardware.software import PipelineTransfer
 from simulator.metrics.breakdown import break_down
 from simulator.parallel.network import Network, Sharing
 from simulator.program.fold import unfold, unroll
@@ -125,9 +126,10 @@ def test_incremental_rates_are_those_of_all_at_once_and_conserve_bytes(
 
 
 @settings(max_examples=20)
-@given(small_jobs())
-def test_sharing_never_makes_a_step_faster(job: Scenario) -> None:
+@given(small_jobs(), st.sampled_from(list(PipelineTransfer)))
+def test_sharing_never_makes_a_step_faster(job: Scenario, transfer: PipelineTransfer) -> None:
     """And its breakdown still adds up: `summarise` refuses one that does not."""
+    job = replace(job, software=replace(job.software, pipeline_transfer=transfer))
     alone = simulate(job)
     shared = simulate(replace(job, network=FAIR))
     step = alone.summary["step_time_s"]

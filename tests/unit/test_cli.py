@@ -260,7 +260,10 @@ def test_show_prints_sources() -> None:
             ("run", TOY, "--set", "network={routing: ecmp, flows_per_pair: 1000}"),
             "must be at most 256, got 1,000",
         ),
-        (("run", TOY, "--set", "network.routing=ecmp"), "network.flows_per_pair: is missing"),
+        (
+            ("run", TOY, "--set", "network.routing=ecmp"),
+            "network.routing: ecmp needs flows_per_pair",
+        ),
         (
             ("run", TOY, "--set", "network={routing: adaptive, flows_per_pair: 4}"),
             "but routing is adaptive",

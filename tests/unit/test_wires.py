@@ -157,3 +157,13 @@ def test_the_summary_says_what_is_assumed() -> None:
     notes = simulate(across(replace(FAIR, background=0.25))).summary["assumptions"]
     assert any("Other jobs take 25%" in note for note in notes)
     assert not any("network.sharing: none" in note for note in notes)
+
+
+def test_what_routing_takes_is_said_by_axis() -> None:
+    """Llama 3's gradients and hand-overs leave their leaves, its tensor groups do not."""
+    notes = simulate(load_scenario(LLAMA, overrides=["network.routing=adaptive"])).summary[
+        "assumptions"
+    ]
+    told = [note.split()[6] for note in notes if note.startswith("Routing leaves")]
+    assert told == ["data+context", "pipeline"]
+    assert all("95%" in note for note in notes if note.startswith("Routing leaves"))
