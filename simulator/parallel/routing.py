@@ -49,12 +49,14 @@ def routed(placement: Placement, layout: Layout, cluster: Cluster, network: Netw
     if network.routing is Routing.EVEN and not network.background:
         return placement
 
+    slots = np.arange(layout.ranks)  # rank r sits in slot r, as `placement` has it
+
     def axis(stream: int, placed: AxisPlacement) -> AxisPlacement:
-        traffic = Traffic(groups(layout, placed.axes), stream)
+        traffic = Traffic(slots[groups(layout, placed.axes)], stream)
         return replace(placed, span=with_share(placed.span, traffic, cluster, network))
 
     # All stages hand over at once: their transfers collide with one another.
-    pipeline = Traffic(np.concatenate(stage_pairs(layout)), stream=4)
+    pipeline = Traffic(slots[np.concatenate(stage_pairs(layout))], stream=4)
     return replace(
         placement,
         tensor=axis(0, placement.tensor),
@@ -113,22 +115,31 @@ def fullest(span: GroupSpan, traffic: Traffic, cluster: Cluster, network: Networ
     node, fabric = cluster.node, cluster.fabric
     per_edge = network.connections * max(1, node.nics // node.accelerators)
     rate = cluster.nic_bandwidth / fabric.nic / per_edge
+    sender, receiver = traffic.members, np.roll(traffic.members, -1, axis=1)
     worst = 0.0
     for tier, level in enumerate(fabric.tiers[: span.tier - 1], start=LEAF):
         rails = node.nics if fabric.rail_optimised and tier == LEAF else 1
         nics = level.accelerators * node.nics / node.accelerators / rails
         uplinks = max(1, round(nics / level.oversubscription))
-        unit = traffic.members // level.accelerators
-        rail = traffic.members % node.accelerators * rails // node.accelerators
-        leaving = unit != np.roll(unit, -1, axis=1)
-        entering = np.roll(leaving, 1, axis=1)
+        leaves = sender // level.accelerators != receiver // level.accelerators
         random = np.random.default_rng([network.hash_seed, traffic.stream, tier])
-        for edges in (leaving, entering):
-            switch = np.unique((unit * rails + rail)[edges], return_inverse=True)[1]
-            links = uplinks * (1 + int(switch.max(initial=0)))
-            load = np.zeros(links, dtype=np.int64)
-            for _ in range(per_edge):
-                hashed = switch * uplinks + random.integers(uplinks, size=len(switch))
-                load += np.bincount(hashed, minlength=links)
-            worst = max(worst, rate * float(load.max()))
+        for slots in (sender[leaves], receiver[leaves]):
+            rail = slots % node.accelerators * rails // node.accelerators
+            switch = slots // level.accelerators * rails + rail
+            worst = max(worst, rate * _most_connections(switch, uplinks, per_edge, random))
     return worst
+
+
+def _most_connections(
+    switch: Indices, uplinks: int, per_edge: int, random: np.random.Generator
+) -> int:
+    """Return the connections on the fullest uplink, one draw for each of an edge's connections.
+
+    ``switch`` is the number of the switch that each edge leaves or enters.
+    """
+    known = np.unique(switch, return_inverse=True)[1]
+    load = np.zeros(uplinks * (1 + int(known.max(initial=0))), dtype=np.int64)
+    for _ in range(per_edge):
+        hashed = known * uplinks + random.integers(uplinks, size=len(known))
+        load += np.bincount(hashed, minlength=len(load))
+    return int(load.max())
