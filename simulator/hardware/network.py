@@ -70,15 +70,17 @@ class Network:
 
     def rail(self, slots: Integers) -> Integers:
         """Return the rail of each slot; 0 if the fabric is not by rail."""
-        return np.asarray(self.interface(slots) % self.interfaces % self.rails)
+        return self.interface(slots) % self.interfaces % self.rails
 
     def climbed(self, sender: Integers, receiver: Integers) -> Integers:
         """Return how many levels each pair's bytes leave upwards before they meet the receiver."""
         first = self.levels[0].accelerators
         apart = (sender // first != receiver // first) | (self.rail(sender) != self.rail(receiver))
-        climb = apart.astype(np.int64)
-        for level in self.levels[1:]:
-            climb += sender // level.accelerators != receiver // level.accelerators
+        higher = [
+            sender // level.accelerators != receiver // level.accelerators
+            for level in self.levels[1:]
+        ]
+        climb: Integers = np.sum([apart, *higher], axis=0, dtype=np.int64)
         return climb
 
     def between(
