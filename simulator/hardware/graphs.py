@@ -100,9 +100,10 @@ class _Shown:
     def __init__(self, topology: Topology, *, full: bool) -> None:
         self.topology = topology
         self.network = topology.network
+        self.interfaces = topology.network.interfaces
         self.full = full
         self.slots = self._slots()
-        self.by_rail = self.network.rails > 1
+        self.by_rail = self.interfaces.rails > 1
 
     def _slots(self) -> np.ndarray:
         if self.full:
@@ -118,13 +119,13 @@ class _Shown:
         """Yield vertex, label and row."""
         for slot in self.slots.tolist():
             yield ("accelerator", slot), f"{slot}", 0
-        for node in sorted(set((self.slots // self.network.node).tolist())):
+        for node in sorted(set((self.slots // self.interfaces.node).tolist())):
             yield from self._joints(node)
-        for interface in self.interfaces():
+        for interface in self.numbers():
             yield ("interface", interface), f"interface {interface}", 2
         for depth, level in enumerate(self.network.levels):
             for unit in self._units(depth):
-                for vertex in self._switches(depth, unit, range(self.network.rails)):
+                for vertex in self._switches(depth, unit, range(self.interfaces.rails)):
                     yield vertex, _switch_label(level.name, vertex), 3 + depth
 
     def _joints(self, node: int) -> Iterator[tuple[Vertex, str, int]]:
@@ -135,9 +136,9 @@ class _Shown:
             yield ("host", node, "in"), "host", 1
             yield ("host", node, "out"), "host", 1
 
-    def interfaces(self) -> list[int]:
+    def numbers(self) -> list[int]:
         """Return the interfaces of the slots shown."""
-        return sorted(set(self.network.interface(self.slots).tolist()))
+        return sorted(set(self.interfaces.number(self.slots).tolist()))
 
     def edges(self) -> Iterator[Edge]:
         """Yield every edge between vertices shown."""
@@ -193,9 +194,9 @@ class _Shown:
 
     def _attachments(self) -> Iterator[Edge]:
         on_host = isinstance(self.topology.wiring, HostWiring)
-        of_slot = self.network.interface(self.slots).tolist()
+        of_slot = self.interfaces.number(self.slots).tolist()
         for slot, interface in zip(self.slots.tolist(), of_slot, strict=True):
-            node = slot // self.network.node
+            node = slot // self.interfaces.node
             leaving: Vertex = ("host", node, "out") if on_host else ("accelerator", slot)
             entering: Vertex = ("host", node, "in") if on_host else ("accelerator", slot)
             yield Edge(leaving, ("interface", interface), ATTACHED, None)
@@ -203,16 +204,16 @@ class _Shown:
 
     def _ports(self) -> Iterator[Edge]:
         share = 1 / self.network.planes
-        for interface in self.interfaces():
-            node, place = divmod(interface, self.network.interfaces)
-            unit = node * self.network.node // self.network.levels[0].accelerators
-            rail = place % self.network.rails
+        for interface in self.numbers():
+            node, place = divmod(interface, self.interfaces.each)
+            unit = node * self.interfaces.node // self.network.levels[0].accelerators
+            rail = place % self.interfaces.rails
             for switch in self._switches(0, unit, (rail,)):
                 yield from self._both(("interface", interface), switch, "nic", interface, share)
 
     def _uplinks(self, depth: int) -> Iterator[Edge]:
         level, above = self.network.levels[depth : depth + 2]
-        share, rails = 1 / self.network.planes, self.network.rails if depth == 0 else 1
+        share, rails = 1 / self.network.planes, self.network.rails(depth)
         for unit in self._units(depth):
             parent = unit * level.accelerators // above.accelerators
             for rail in range(rails):
@@ -266,11 +267,11 @@ class _Shown:
 
     def _more_nodes(self) -> Iterator[Crowd]:
         leaf = self.network.levels[0]
-        held = min(leaf.accelerators, self.topology.accelerators) // self.network.node
+        held = min(leaf.accelerators, self.topology.accelerators) // self.interfaces.node
         if held <= 1:
             return
-        ports = (held - 1) * self.network.interfaces / self.network.rails / self.network.planes
-        switches = self._switches(0, 0, range(self.network.rails))
+        ports = (held - 1) * self.interfaces.each / self.interfaces.rails / self.network.planes
+        switches = self._switches(0, 0, range(self.interfaces.rails))
         edges = tuple((switch, "nic up", "nic down", ports) for switch in switches)
         yield Crowd((MORE, "nodes"), f"x {held - 1:,} more", 2, held - 1, edges)
 
@@ -279,7 +280,7 @@ class _Shown:
         held = -(-min(above.accelerators, self.topology.accelerators) // level.accelerators)
         if held <= 1:
             return
-        rails = self.network.rails if depth == 0 else 1
+        rails = self.network.rails(depth)
         count = (held - 1) * rails / self.network.planes
         edges = tuple(
             (switch, f"{level.name} up", f"{level.name} down", count)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simulator.errors import ProfileError
+from simulator.hardware.interfaces import Interfaces, interfaces_of
 from simulator.hardware.levels import Level, levels_of
 from simulator.hardware.links import LinkClass
 from simulator.hardware.routes import Segment, segment
@@ -24,33 +25,28 @@ class Network:
     """Interfaces and levels of a cluster of a stated size."""
 
     accelerators: int
-    node: int
-    """Accelerators of a node."""
-    interfaces: int
-    """Interfaces of a node that carry traffic apart: at most one for each accelerator."""
+    interfaces: Interfaces
     nics: int
     """Physical interfaces of a node."""
     nic: float
     """Line rate of one physical interface [B/s]."""
     levels: tuple[Level, ...]
     """From the innermost outwards; nothing leaves the last."""
-    rails: int
-    """Switches of a unit of the first level that meet only one level up; 1 if not by rail."""
     planes: int
     """Copies of the switches; a port of an interface has ``nic / planes``."""
 
     @property
     def classes(self) -> tuple[LinkClass, ...]:
         """Bundles of the interfaces, then of each level that something leaves."""
-        nodes = self.accelerators // self.node
+        nodes, each = self.accelerators // self.interfaces.node, self.interfaces.each
         # Where interfaces outnumber accelerators, some may own one more than others.
-        owned = np.diff(np.arange(self.interfaces + 1) * self.nics // self.interfaces)
+        owned = np.diff(np.arange(each + 1) * self.nics // each)
         own = np.tile(owned, nodes).astype(np.int64)
         pairs: list[tuple[str, int, Floats | float, Integers | int]] = [
-            ("nic", nodes * self.interfaces, np.float64(self.nic) * own, own * self.planes)
+            ("nic", nodes * each, np.float64(self.nic) * own, own * self.planes)
         ]
         for depth, level in enumerate(self.levels[:-1]):
-            rails = self.rails if depth == 0 else 1
+            rails = self.rails(depth)
             links = max(1, round(level.uplink / rails / self.nic * self.planes))
             pairs.append((level.name, rails * self.units(level), level.uplink / rails, links))
         return tuple(
@@ -63,19 +59,15 @@ class Network:
         """Return the units of a level; the last may be partly filled."""
         return -(-self.accelerators // level.accelerators)
 
-    def interface(self, slots: Integers) -> Integers:
-        """Return the interface of each slot, numbered over all nodes."""
-        place = slots % self.node * self.interfaces // self.node
-        return slots // self.node * self.interfaces + place
-
-    def rail(self, slots: Integers) -> Integers:
-        """Return the rail of each slot; 0 if the fabric is not by rail."""
-        return self.interface(slots) % self.interfaces % self.rails
+    def rails(self, depth: int) -> int:
+        """Return the switches of a unit of the level at ``depth`` that meet one level up only."""
+        return self.interfaces.rails if depth == 0 else 1
 
     def climbed(self, sender: Integers, receiver: Integers) -> Integers:
         """Return how many levels each pair's bytes leave upwards before they meet the receiver."""
         first = self.levels[0].accelerators
-        apart = (sender // first != receiver // first) | (self.rail(sender) != self.rail(receiver))
+        rail = self.interfaces.rail
+        apart = (sender // first != receiver // first) | (rail(sender) != rail(receiver))
         higher = [
             sender // level.accelerators != receiver // level.accelerators
             for level in self.levels[1:]
@@ -91,14 +83,14 @@ class Network:
         ``first`` is the id of the first bundle of each class.
         """
         climb = np.where(used, self.climbed(sender, receiver), 0)
-        up = [segment(first["nic up"] + self.interface(sender), used)]
-        down = [segment(first["nic down"] + self.interface(receiver), used)]
+        up = [segment(first["nic up"] + self.interfaces.number(sender), used)]
+        down = [segment(first["nic down"] + self.interfaces.number(receiver), used)]
         for depth, level in enumerate(self.levels[:-1]):
             leaves = climb > depth
             for parts, slots, way in ((up, sender, "up"), (down, receiver, "down")):
                 units = slots // level.accelerators
                 if depth == 0:
-                    units = units * self.rails + self.rail(slots)
+                    units = units * self.rails(depth) + self.interfaces.rail(slots)
                 parts.append(segment(first[f"{level.name} {way}"] + units, leaves))
         return (*up, *reversed(down))
 
@@ -111,24 +103,20 @@ def network_of(cluster: Cluster, accelerators: int) -> Network:
     ProfileError
         If the units of one level do not make up those of the next.
     """
-    node, fabric = cluster.node, cluster.fabric
     levels = levels_of(cluster)
     _require_nested(levels, cluster)
-    interfaces = min(node.accelerators, node.nics)
+    interfaces = interfaces_of(cluster)
     holds = (n for n, level in enumerate(levels) if level.accelerators >= accelerators)
     enough = next(holds, len(levels) - 1)
     # One leaf still needs the level where its rails meet.
-    kept = max(enough + 1, 2 if fabric.rail_optimised else 1)
-    by_rail = fabric.rail_optimised and len(levels) > 1
+    kept = max(enough + 1, 2 if interfaces.rails > 1 else 1)
     return Network(
         accelerators=accelerators,
-        node=node.accelerators,
         interfaces=interfaces,
-        nics=node.nics,
-        nic=fabric.nic,
+        nics=cluster.node.nics,
+        nic=cluster.fabric.nic,
         levels=levels[:kept],
-        rails=min(fabric.rails or interfaces, interfaces) if by_rail else 1,
-        planes=fabric.planes,
+        planes=cluster.fabric.planes,
     )
 
 

@@ -76,7 +76,8 @@ class Topology:
         inside = source // size == target // size
         leaving = source
         if pxn:
-            crosses = ~inside & (self.network.rail(source) != self.network.rail(target))
+            rail = self.network.interfaces.rail
+            crosses = ~inside & (rail(source) != rail(target))
             leaving = np.where(crosses, source // size * size + target % size, source)
         parts = (
             *self.wiring.within(source, np.where(inside, target, leaving), self.first),
