@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from simulator.hardware.interfaces import interfaces_of
+from simulator.hardware.levels import levels_of
 from simulator.parallel.network import RESIDUAL_LOSS, Network, Routing
-from simulator.parallel.placement import stage_pairs
+from simulator.parallel.placement import network_edges, stage_pairs
 from simulator.parallel.ranks import groups
+from simulator.parallel.slots import slots_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from simulator.hardware.collectives import GroupSpan
     from simulator.parallel.layout import Layout
     from simulator.parallel.placement import AxisPlacement, Placement
+    from simulator.parallel.slots import Allocation
 
     Indices = NDArray[np.int64]
 
@@ -44,12 +48,18 @@ class Traffic:
     """Number of the axis: its share of the seed."""
 
 
-def routed(placement: Placement, layout: Layout, cluster: Cluster, network: Network) -> Placement:
+def routed(
+    placement: Placement,
+    layout: Layout,
+    cluster: Cluster,
+    allocation: Allocation,
+    network: Network,
+) -> Placement:
     """Return ``placement`` with the share of the network that ``network`` leaves to every span."""
     if network.routing is Routing.EVEN and not network.background:
         return placement
 
-    slots = np.arange(layout.ranks)  # rank r sits in slot r, as `placement` has it
+    slots = slots_of(allocation, layout.ranks, cluster)
 
     def axis(stream: int, placed: AxisPlacement) -> AxisPlacement:
         traffic = Traffic(slots[groups(layout, placed.axes)], stream)
@@ -112,20 +122,20 @@ def fullest(span: GroupSpan, traffic: Traffic, cluster: Cluster, network: Networ
     tier is taken to be one switch. Other axes' traffic on the same uplinks is neglected. Draws of
     one seed, axis and tier are always the same.
     """
-    node, fabric = cluster.node, cluster.fabric
+    node, interfaces = cluster.node, interfaces_of(cluster)
     per_edge = network.connections * max(1, node.nics // node.accelerators)
-    rate = cluster.nic_bandwidth / fabric.nic / per_edge
-    sender, receiver = traffic.members, np.roll(traffic.members, -1, axis=1)
+    sender, receiver = network_edges(traffic.members, node.accelerators)
     worst = 0.0
-    for tier, level in enumerate(fabric.tiers[: span.tier - 1], start=LEAF):
-        rails = node.nics if fabric.rail_optimised and tier == LEAF else 1
-        nics = level.accelerators * node.nics / node.accelerators / rails
-        uplinks = max(1, round(nics / level.oversubscription))
+    for tier, level in enumerate(levels_of(cluster)[: span.tier - 1], start=LEAF):
+        rails = interfaces.rails if tier == LEAF else 1
+        uplinks = max(1, round(level.uplink / rails / level.link))
+        rate = cluster.nic_bandwidth / level.link / per_edge
         leaves = sender // level.accelerators != receiver // level.accelerators
         random = np.random.default_rng([network.hash_seed, traffic.stream, tier])
         for slots in (sender[leaves], receiver[leaves]):
-            rail = slots % node.accelerators * rails // node.accelerators
-            switch = slots // level.accelerators * rails + rail
+            switch = slots // level.accelerators * rails
+            if rails > 1:
+                switch += interfaces.rail(slots)
             worst = max(worst, rate * _most_connections(switch, uplinks, per_edge, random))
     return worst
 

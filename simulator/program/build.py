@@ -79,9 +79,10 @@ def make_plan(scenario: Scenario, schedule: Schedule | None = None) -> Plan:
             scenario.layout.virtual_stages,
         )
     placement = routed(
-        place(scenario.layout, scenario.cluster),
+        place(scenario.layout, scenario.cluster, scenario.placement),
         scenario.layout,
         scenario.cluster,
+        scenario.placement,
         scenario.network,
     )
     stages = virtual_stages(

@@ -8,6 +8,7 @@ from simulator.hardware.software import Software
 from simulator.parallel.blocks import Recompute
 from simulator.parallel.layout import Batch, Layout
 from simulator.parallel.network import Network
+from simulator.parallel.slots import CONTIGUOUS, Allocation
 from simulator.precision import Precision
 from simulator.schedule.pipelines import ScheduleName
 from simulator.workload.steps import Shard
@@ -32,6 +33,8 @@ class Scenario:
     recompute: Recompute
     network: Network = Network()
     """What the job's traffic meets on the network."""
+    placement: Allocation = CONTIGUOUS
+    """Nodes that the job is given."""
 
     @property
     def micro_batches(self) -> int:

@@ -18,6 +18,7 @@ from simulator.parallel.layout import Layout
 from simulator.parallel.network import RESIDUAL_LOSS, Network, Routing
 from simulator.parallel.placement import place, span_of
 from simulator.parallel.routing import Traffic, fullest, routed, wire_share
+from simulator.parallel.slots import CONTIGUOUS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -160,8 +161,8 @@ def test_background_traffic_takes_its_share_of_the_wire() -> None:
 def test_a_placement_gets_a_share_for_every_span() -> None:
     layout = Layout(tensor=4, pipeline=2, data=4, context=2)
     placed = place(layout, CLUSTER)
-    assert routed(placed, layout, CLUSTER, Network()) is placed
-    left = routed(placed, layout, CLUSTER, Network(background=0.25))
+    assert routed(placed, layout, CLUSTER, CONTIGUOUS, Network()) is placed
+    left = routed(placed, layout, CLUSTER, CONTIGUOUS, Network(background=0.25))
     assert left.tensor.span.wire_share == 1.0  # inside a node
     assert left.gradient.span.wire_share == 0.75
     assert {span.wire_share for span in left.stage_links} == {0.75}
