@@ -127,7 +127,7 @@ def span_of(members: Integers, cluster: Cluster) -> tuple[GroupSpan, bool]:
     nodes = members // cluster.node.accelerators
     per_group = _distinct(nodes)
     tiers = _tiers_crossed(members, levels, cluster)
-    if interfaces.rails > 1:
+    if interfaces.rails > 1 and np.any(tiers == 1):
         tiers = _across_rails(tiers, interfaces.rail(members), nodes)
     widest = int(np.lexsort((per_group, tiers))[-1])
     tier = int(tiers[widest])
@@ -165,7 +165,9 @@ def stage_pairs(layout: Layout) -> list[Integers]:
 
 def _distinct(numbers: Integers) -> Integers:
     """Return how many different numbers each row holds."""
-    steps = np.diff(np.sort(numbers, axis=1), axis=1)
+    steps = np.diff(numbers, axis=1)
+    if steps.size and steps.min() < 0:
+        steps = np.diff(np.sort(numbers, axis=1), axis=1)
     return np.asarray(1 + np.count_nonzero(steps, axis=1))
 
 

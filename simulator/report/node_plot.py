@@ -26,6 +26,8 @@ HEADING_IN: Final = 0.62
 NOTES_IN: Final = 0.95
 INK: Final = "#4A4F57"
 SMALL: Final = 10.0
+BAR_IN, ABOVE_IN = 0.4, 0.55
+"""Height of what joins the accelerators, and of the interfaces above a host."""
 MOST_IN_A_ROW: Final = 12
 MOST_ALONG: Final = 24
 """Chips of a torus drawn along one axis."""
@@ -134,29 +136,42 @@ def _lines(ax: Axes, lines: list[list[tuple[float, float]]], width: float = 0.9)
 
 
 def _draw_switch(ax: Axes, cluster: Cluster, extent: Extent) -> None:
-    """Draw rows of accelerators under the bar that joins them, their interfaces below."""
+    """Draw rows of accelerators under what joins them; interfaces below them, or above a host."""
     left, right, bottom, top = extent
     node = cluster.node
     is_host = node.scale_up is ScaleUp.PCIE
+    if is_host:
+        top -= ABOVE_IN
     per_row = min(node.accelerators, MOST_IN_A_ROW)
     rows = ceil(node.accelerators / per_row)
     pitch = (right - left) / per_row
-    bar_in = 0.4
-    step = min((top - bottom - bar_in - 0.3) / (rows + 0.2), 1.3)
+    step = min((top - bottom - BAR_IN - 0.3) / (rows + 0.2), 1.3)
     side = min(0.7 * pitch, 0.5 * step, 0.36)
-    first = top - bar_in - 0.55 * step
+    first = top - BAR_IN - 0.55 * step
     for place in range(node.accelerators):
         row, column = divmod(place, per_row)
         _square(ax, left + (column + 0.5) * pitch, first - row * step, side, "accelerator")
-    xs = [left + (column + 0.5) * pitch for column in range(per_row)]
-    reach = first + (side / 2 if rows == 1 else 0.5 * step)
-    _lines(ax, [[(x, top - bar_in), (x, reach)] for x in xs])
-    lowest = first - (rows - 0.5) * step
     if rows > 1:  # a chain of squares would look like one; a frame says that all are joined
-        frame = Rectangle((left, lowest), right - left, reach - lowest, fc="white", ec=INK, lw=0.9)
-        ax.add_patch(frame)
-    _draw_bar(ax, (left, right, top - bar_in, top), "host bridge" if is_host else "NVLink switches")
-    _draw_interfaces(ax, cluster, (left, right, bottom, first - side / 2))
+        _frame(ax, (left, right, first - (rows - 0.5) * step, top - BAR_IN))
+    else:
+        xs = [left + (column + 0.5) * pitch for column in range(per_row)]
+        _lines(ax, [[(x, top - BAR_IN), (x, first + side / 2)] for x in xs])
+    bar = (left, right, top - BAR_IN, top)
+    if is_host:
+        _draw_bar(ax, bar, "host bridge")
+        _draw_interfaces(ax, cluster, (left, right, top, top + ABOVE_IN), above=True)
+    else:
+        _draw_bar(ax, bar, "NVLink switches")
+        _draw_interfaces(ax, cluster, (left, right, bottom, first - side / 2), above=False)
+
+
+def _frame(ax: Axes, extent: Extent) -> None:
+    left, right, bottom, top = extent
+    ax.add_patch(
+        Rectangle(
+            (left, bottom), right - left, top - bottom, facecolor="white", edgecolor=INK, lw=0.9
+        )
+    )
 
 
 def _draw_bar(ax: Axes, extent: Extent, text: str) -> None:
@@ -175,24 +190,28 @@ def _draw_bar(ax: Axes, extent: Extent, text: str) -> None:
     ax.text((left + right) / 2, (bottom + top) / 2, text, size=SMALL, ha="center", va="center")
 
 
-def _draw_interfaces(ax: Axes, cluster: Cluster, extent: Extent) -> None:
-    """Draw the interfaces that carry traffic apart, if they are few enough for one row."""
+def _draw_interfaces(ax: Axes, cluster: Cluster, extent: Extent, *, above: bool) -> None:
+    """Draw the interfaces that carry traffic apart, if they are few enough for one row.
+
+    Below their accelerators, each joined to those it serves, or ``above`` the host that serves all.
+    """
     left, right, bottom, top = extent
-    count = interfaces_of(cluster).each
+    count, members = interfaces_of(cluster).each, cluster.node.accelerators
     if count > MOST_IN_A_ROW:
         return
     pitch = (right - left) / count
     side = min(0.6 * pitch, 0.24)
-    y = max(top - 0.75, bottom + 0.35)
-    members = cluster.node.accelerators
+    y = top - side / 2 if above else max(top - 0.75, bottom + 0.35)
     for number in range(count):
         x = left + (number + 0.5) * pitch
         _square(ax, x, y, side, "interface")
-        sharing = [n for n in range(members) if n * count // members == number]
-        places = [left + (n + 0.5) * (right - left) / members for n in sharing]
-        _lines(ax, [[(place, top), (x, y + side / 2)] for place in places])
-    text = "interface" if count == 1 else "interfaces"
-    ax.text((left + right) / 2, y - 0.3, text, size=SMALL, color=MUTED, ha="center", va="center")
+        served = [n for n in range(members) if n * count // members == number]
+        places = [left + (n + 0.5) * (right - left) / members for n in served]
+        ends = [(x, bottom)] if above else [(place, top) for place in places]
+        _lines(ax, [[end, (x, y - side / 2 if above else y + side / 2)] for end in ends])
+    word = "interface" if count == 1 else "interfaces"
+    where = (left + side, y) if above and count == 1 else ((left + right) / 2, y - 0.3)
+    ax.text(*where, word, size=SMALL, color=MUTED, ha="center", va="center")
 
 
 def _draw_mesh(ax: Axes, cluster: Cluster, extent: Extent) -> None:
