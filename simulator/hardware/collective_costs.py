@@ -19,10 +19,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
 from math import ceil, exp, log, log2
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from simulator.errors import SimulatorError
-from simulator.hardware.collectives import Algorithm, TwoLine
+from simulator.hardware.collectives import Algorithm, CollectiveLine
 from simulator.hardware.node import Node, ScaleUp
 from simulator.operators import Collective
 
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 MEASURED_RANKS: Final = 8
 """Latencies inside a node were fitted on groups up to this size."""
 
+PAIR: Final = 2
+"""Ranks of a pair; nodes between which a tree is an exchange."""
+
 WRAPPED_EXTENT: Final = 4
 """Fewest chips along a torus axis that are closed to a ring (the edge of a TPU v5p cube)."""
 
@@ -42,7 +46,9 @@ class Regime(StrEnum):
     """Which part of a cost model a message falls into."""
 
     LATENCY = "latency"
-    """The latency-bound line: LL, LL128."""
+    """The latency-bound line: LL."""
+    MIDDLE = "middle"
+    """The line between: LL128."""
     BANDWIDTH = "bandwidth"
     """The bandwidth-bound line: Simple, NVLS."""
     RAMP = "ramp"
@@ -136,13 +142,23 @@ def send_recv_time(n_bytes: float, span: GroupSpan, cluster: Interconnect) -> fl
 
 
 def _send_recv_cost(n_bytes: float, span: GroupSpan, cluster: Interconnect) -> CollectiveCost:
-    moving = n_bytes / cluster.node.pair_bandwidth
+    moving = n_bytes / _pair_bandwidth(span.ranks, cluster.node)
     inside = cluster.node.pair_latency + moving
     if span.nodes == 1:
         return CollectiveCost(inside, moving, Regime.TRANSFER, cluster.node.scale_up)
     moving = n_bytes / _wire_bandwidth(span, cluster)
     across = cluster.fabric.pair_latency + span.latency + moving
     return CollectiveCost(max(across, inside), moving, Regime.TRANSFER, "pair")
+
+
+def _pair_bandwidth(ranks: int, node: Node) -> float:
+    """Return what a rank sends to the next one [B/s] if all ranks of a group do so in a ring.
+
+    More than two send and receive at once, as in an all_gather, and get no more than there.
+    """
+    if ranks <= PAIR or Collective.ALL_GATHER not in node.collectives.lines:
+        return node.pair_bandwidth
+    return min(node.pair_bandwidth, _scale_up_bandwidth(Collective.ALL_GATHER, ranks, node))
 
 
 def bus_factor(kind: Collective, ranks: int) -> float:
@@ -276,7 +292,7 @@ def _network_cost(
     return CollectiveCost(time + traversals * span.latency, moving, regime, algorithm)
 
 
-def _algorithm(kind: Collective, line: TwoLine, cluster: Interconnect) -> Algorithm:
+def _algorithm(kind: Collective, line: CollectiveLine, cluster: Interconnect) -> Algorithm:
     where = f"{cluster.fabric.name}: {kind}"
     _refuse(line.bus_bandwidth, f"{where}: bus_bandwidth", "interfaces and tiers bound it")
     possible = _ALGORITHMS.get(kind, _GATHERING)
@@ -327,7 +343,7 @@ def _wire_volume(kind: Collective, n_bytes: float, span: GroupSpan, algorithm: A
 
 def _exchanges(span: GroupSpan, algorithm: Algorithm) -> bool:
     """Return whether a tree has degenerated to two nodes that swap their buffers."""
-    return algorithm is Algorithm.TREE and span.nodes == 2  # noqa: PLR2004 - a pair
+    return algorithm is Algorithm.TREE and span.nodes == PAIR
 
 
 def _inside_time(
@@ -351,41 +367,59 @@ def _inside_time(
 class _Shape:
     """A latency model at a number of hops; hops of another scope bring their own constants."""
 
-    line: TwoLine
+    line: CollectiveLine
     owner: str
     hops: float
     launch: float = 0.0
     inner_hops: float = 0.0
-    inner: TwoLine | None = None
+    inner: CollectiveLine | None = None
 
     def time(self, n_bytes: float, moving: float) -> tuple[float, Regime]:
         """Return the time [s] of bytes that take ``moving`` seconds, and the regime.
 
         A negative launch setting takes latency away, never the time of the bytes.
         """
-        start = self.launch + self.line.a0 + self.line.a1 * self.hops
-        steady = self.line.b0 + self.line.b1 * self.hops
-        if self.inner:
-            start += self.inner.a1 * self.inner_hops
-            steady += self.inner.b1 * self.inner_hops
-        more, regime = self._beyond(n_bytes, moving, steady)
+        line, inner = self.line, self.inner
+        start = self.launch + self._latency(line.a0, line.a1, inner.a1 if inner else 0.0)
+        more, regime = self._beyond(n_bytes, moving)
         return max(start, 0.0) + more, regime
 
-    def _beyond(self, n_bytes: float, moving: float, steady: float) -> tuple[float, Regime]:
+    def _latency(self, base: float, hop: float, inner_hop: float | None) -> float:
+        """Return the latency [s] of all hops, those of the other scope included."""
+        return base + hop * self.hops + (inner_hop or 0.0) * self.inner_hops
+
+    def _beyond(self, n_bytes: float, moving: float) -> tuple[float, Regime]:
         """Return the time [s] after the start, and the regime."""
-        low, half, sharpness = self.line.low, self.line.half, self.line.sharpness
-        if low is not None and half is None and sharpness is None:
-            latency_bound, bandwidth_bound = (1 + low) * moving, steady + moving
-            if latency_bound <= bandwidth_bound:
-                return latency_bound, Regime.LATENCY
-            return bandwidth_bound, Regime.BANDWIDTH
-        if low is None and half is not None and sharpness is not None:
-            phased = (n_bytes / half) ** sharpness
-            return steady * phased / (1 + phased) + moving, Regime.RAMP
-        raise SimulatorError(f"{self.owner}: give a collective low, or half_mib and sharpness")
+        line, inner = self.line, self.inner
+        steady = self._latency(line.b0, line.b1, inner.b1 if inner else 0.0)
+        between = self._between(moving)
+        if line.half is None and line.sharpness is None and line.low is not None:
+            first, last = (1 + line.low) * moving, steady + moving
+            lines = ((first, Regime.LATENCY), *between, (last, Regime.BANDWIDTH))
+            return min(lines, key=_TIME)
+        if line.half is None or line.sharpness is None or line.low is not None or between:
+            raise SimulatorError(
+                f"{self.owner}: give a collective low (and c0_us, c1_us and middle), "
+                "or half_mib and sharpness"
+            )
+        phased = (n_bytes / line.half) ** line.sharpness
+        return steady * phased / (1 + phased) + moving, Regime.RAMP
+
+    def _between(self, moving: float) -> tuple[tuple[float, Regime], ...]:
+        """Return the time [s] after the start by the protocol between, if there is one."""
+        line, inner = self.line, self.inner
+        if line.c0 is None or line.c1 is None or line.middle is None:
+            if (line.c0, line.c1, line.middle) != (None, None, None):
+                raise SimulatorError(f"{self.owner}: c0_us, c1_us and middle belong together")
+            return ()
+        latency = self._latency(line.c0, line.c1, inner.c1 if inner else 0.0)
+        return ((latency + (1 + line.middle) * moving, Regime.MIDDLE),)
 
 
-def _measured(line: TwoLine, group: int, n_bytes: float) -> float | None:
+_TIME: Final = itemgetter(0)
+
+
+def _measured(line: CollectiveLine, group: int, n_bytes: float) -> float | None:
     """Return the time [s] on the measured curve of a group, None if there is none."""
     curve = (line.measured or {}).get(group)
     if not curve:
