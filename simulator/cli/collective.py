@@ -129,6 +129,8 @@ def _collective(name: str) -> Collective:
 
 def _facts(kind: Collective, cluster: str, span: GroupSpan, site: Cluster) -> dict[str, Any]:
     """Return what is the same for all sizes, with units in the names."""
+    from simulator.parallel.placement import tier_name  # noqa: PLC0415 - --help is fast
+
     between = span.nodes > 1
     wire = site.nic_bandwidth * span.ranks_per_node if between else None
     return {
@@ -137,7 +139,7 @@ def _facts(kind: Collective, cluster: str, span: GroupSpan, site: Cluster) -> di
         "ranks": span.ranks,
         "nodes": span.nodes,
         "ranks_per_node": span.ranks_per_node,
-        "crosses": site.fabric.tiers[span.tier - 1].name if span.tier else site.node.name,
+        "crosses": tier_name(span.tier, site),
         "nic_gb_per_s_per_accelerator": site.nic_bandwidth / GIGA,
         "network_gb_per_s_of_the_group_per_node": wire / GIGA if wire else None,
         "scale_up_gb_per_s_per_accelerator": site.node.bandwidth / GIGA,

@@ -209,7 +209,7 @@ def _scale_up_hops(kind: Collective, ranks: int, node: Node) -> float:
     """Return the hops inside a node: to the far side of a torus, else around a ring."""
     if node.scale_up is ScaleUp.TORUS:
         axes, extent = _torus_shape(ranks, node)
-        return axes * extent / 2
+        return axes * (extent / 2 if node.wrapped else extent - 1)
     if kind is Collective.ALL_REDUCE and ranks > MEASURED_RANKS:
         # Larger NVLink domains reduce in trees over trays: one hop more for each doubling.
         return MEASURED_RANKS - 1 + log2(ranks / MEASURED_RANKS)
@@ -243,10 +243,9 @@ def _interpolated(table: Mapping[int, float], ranks: int) -> float:
 def _torus_shape(ranks: int, node: Node) -> tuple[int, float]:
     """Return the axes that a group of ``ranks`` chips fills, the fewest, and its extent in each.
 
-    A profile states the realised rate of one link and the line rate of all: the whole part of
-    their ratio is the number of links, two for each axis.
+    Unequal extents are taken as their geometric mean.
     """
-    axes = max(1, int(node.bandwidth / node.pair_bandwidth) // 2)
+    axes = len(node.torus or ())
     side = node.accelerators ** (1 / axes)
     filled = min(axes, max(1, ceil(log(ranks) / log(side) - 1e-9))) if side > 1 else 1
     return filled, ranks ** (1 / filled)
@@ -255,11 +254,12 @@ def _torus_shape(ranks: int, node: Node) -> tuple[int, float]:
 def _torus_bandwidth(kind: Collective, ranks: int, node: Node) -> float:
     """Return the bus bandwidth [B/s] of neighbour rings along the axes that the group fills.
 
-    Rings run both ways where the axis is closed. All-to-all is bound by the bisection: an average
-    chunk crosses a quarter of the extent, so that S bytes take ``extent S / 8`` over a link's rate.
+    Rings run both ways where the axis is closed; on a grid none is. All-to-all is bound by the
+    bisection: an average chunk crosses a quarter of the extent, so that S bytes take
+    ``extent S / 8`` over a link's rate.
     """
     axes, extent = _torus_shape(ranks, node)
-    ways = 2 if extent >= WRAPPED_EXTENT else 1
+    ways = 2 if node.wrapped and extent >= WRAPPED_EXTENT else 1
     injection = axes * ways * node.pair_bandwidth
     if kind is not Collective.ALL_TO_ALL:
         return injection

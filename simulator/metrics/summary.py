@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.errors import SimulatorError
 from simulator.metrics.breakdown import BUBBLE, Breakdown, break_down
+from simulator.metrics.groups import communication_groups
 from simulator.parallel.blocks import Recomputation
 from simulator.schedule.pipelines import ideal_bubble_fraction
-from simulator.units import GIB, GIGA, TERA
+from simulator.units import GIB, TERA
 from simulator.workload.flops import (
     Convention,
     forward_flops_per_token,
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from simulator.engine.trace import Trace
-    from simulator.hardware.collectives import GroupSpan
     from simulator.metrics.memory import StageMemory
     from simulator.program.build import Plan
     from simulator.scenario.scenario import Scenario
@@ -56,7 +56,7 @@ def summarise(
         ),
         "breakdown_s": _exact(breakdown, trace.step_time),
         **_memory(scenario, memory),
-        "groups": _groups(plan),
+        "groups": communication_groups(plan),
         "tasks": len(trace.program),
         "assumptions": assumptions(plan),
     }
@@ -92,6 +92,11 @@ def _what(scenario: Scenario, plan: Plan, engine: str) -> dict[str, Any]:
             "sharding": layout.sharding.value,
             "order": [axis.value for axis in layout.order],
             "layers": [stage.chunk.layers for stage in plan.stages],
+        },
+        "placement": {
+            "nodes": scenario.placement.nodes.value,
+            "seed": scenario.placement.seed,
+            "lost_nodes": list(scenario.placement.lost_nodes),
         },
         "batch": {
             "global_batch": scenario.batch.global_batch,
@@ -154,44 +159,6 @@ def _memory(scenario: Scenario, stages: Sequence[StageMemory]) -> dict[str, Any]
             ],
         },
         "fits": peak <= capacity,
-    }
-
-
-def _groups(plan: Plan) -> list[dict[str, Any]]:
-    """Return for every kind of group what it crosses and the line rate of one rank there."""
-    placed = plan.placement
-    rows = [
-        _group(
-            "+".join(part.axes), part.span, part.crosses, plan, plan.scenario.cluster.node.bandwidth
-        )
-        for part in (placed.tensor, placed.context, placed.gradient)
-        if part.span.ranks > 1
-    ]
-    if plan.scenario.layout.pipeline > 1:
-        # Stage links differ; the widest is the one to know about.
-        span, crosses = max(
-            zip(placed.stage_links, placed.stage_link_names, strict=True),
-            key=lambda pair: pair[0].tier,
-        )
-        pair_rate = plan.scenario.cluster.node.pair_bandwidth
-        rows.append(_group("pipeline", span, crosses, plan, pair_rate))
-        rows[-1]["ranks"] = plan.scenario.layout.pipeline
-    return rows
-
-
-def _group(
-    axis: str, span: GroupSpan, crosses: str, plan: Plan, inside_rate: float
-) -> dict[str, Any]:
-    rate = inside_rate if span.tier == 0 else plan.scenario.cluster.nic_bandwidth
-    return {
-        "axis": axis,
-        "ranks": span.ranks,
-        "ranks_per_node": span.ranks_per_node,
-        "nodes": span.nodes,
-        "rails": span.rails,
-        "crosses": crosses,
-        "line_rate_gb_per_s": rate / GIGA,
-        "contention": span.contention,
     }
 
 

@@ -76,7 +76,7 @@ def make_plan(scenario: Scenario, schedule: Schedule | None = None) -> Plan:
             scenario.micro_batches,
             scenario.layout.virtual_stages,
         )
-    placement = place(scenario.layout, scenario.cluster)
+    placement = place(scenario.layout, scenario.cluster, scenario.placement)
     stages = virtual_stages(
         scenario.model,
         scenario.layout,

@@ -47,10 +47,13 @@ class GradientCosts:
     def reduction(self, parameters: int) -> Transfer:
         """Return the reduction of the gradients of ``parameters``, bucket by bucket."""
         n_bytes = parameters * self.scenario.software.gradient_reduce_precision.n_bytes
-        scatters = self.scenario.software.gradient_reduction is GradientReduction.REDUCE_SCATTER
-        if self.gathers and scatters:
-            return self._bucketed("gradient_reduce_scatter", Collective.REDUCE_SCATTER, n_bytes)
-        return self._bucketed("gradient_all_reduce", Collective.ALL_REDUCE, n_bytes)
+        kind = self._reduction_kind
+        return self._bucketed(f"gradient_{kind}", kind, n_bytes)
+
+    def largest_reduction(self, parameters: int) -> tuple[Collective, float]:
+        """Return the collective, and the bytes of a bucket, that reduce ``parameters``."""
+        n_bytes = parameters * self.scenario.software.gradient_reduce_precision.n_bytes
+        return self._reduction_kind, n_bytes / self._buckets(n_bytes)
 
     def gather(self, parameters: int) -> Transfer:
         """Return the all-gather of ``parameters`` after the update, bucket by bucket."""
@@ -78,8 +81,16 @@ class GradientCosts:
         duration = collective_time(Collective.ALL_REDUCE, n_bytes, span, self.scenario.cluster)
         return Transfer("embedding_all_reduce", duration, n_bytes)
 
+    @property
+    def _reduction_kind(self) -> Collective:
+        scatters = self.scenario.software.gradient_reduction is GradientReduction.REDUCE_SCATTER
+        return Collective.REDUCE_SCATTER if self.gathers and scatters else Collective.ALL_REDUCE
+
+    def _buckets(self, n_bytes: float) -> int:
+        return max(1, ceil(n_bytes / self.scenario.software.bucket))
+
     def _bucketed(self, name: str, kind: Collective, n_bytes: float) -> Transfer:
-        buckets = max(1, ceil(n_bytes / self.scenario.software.bucket))
+        buckets = self._buckets(n_bytes)
         span, cluster = self.placement.gradient.span, self.scenario.cluster
         duration = buckets * collective_time(kind, n_bytes / buckets, span, cluster)
         return Transfer(name, duration, n_bytes)

@@ -76,6 +76,48 @@ def cluster_is_large_enough(scenario: Scenario) -> Iterator[Finding]:
         )
 
 
+def islands_hold_whole_nodes(scenario: Scenario) -> Iterator[Finding]:
+    """Require islands of whole nodes, as many of them as the cluster is large."""
+    islands, node = scenario.cluster.fabric.islands, scenario.cluster.node
+    if islands and islands.accelerators % node.accelerators:
+        yield (
+            "cluster.fabric.islands.accelerators",
+            f"{islands.accelerators:,} are no whole nodes of {node.accelerators:,} ({node.name})",
+        )
+
+
+def drawn_nodes_have_a_seed(scenario: Scenario) -> Iterator[Finding]:
+    """Require a seed where nodes are drawn at random, and only there."""
+    allocation = scenario.placement
+    if allocation.drawn and allocation.seed is None:
+        yield "placement.seed", f"nodes: {allocation.nodes} needs one, such as seed: 1"
+    if allocation.seed is not None and not allocation.drawn:
+        yield "placement.seed", f"nodes: {allocation.nodes} draws nothing at random; remove it"
+
+
+def enough_nodes_are_left(scenario: Scenario) -> Iterator[Finding]:
+    """Require lost nodes that the cluster has, and enough others for the job."""
+    cluster, lost = scenario.cluster, scenario.placement.lost_nodes
+    size = cluster.node.accelerators
+    nodes = -(-cluster.largest // size)
+    if wrong := [node for node in lost if node >= nodes]:
+        yield (
+            "placement.lost_nodes",
+            f"{cluster.name} has the nodes 0 to {nodes - 1:,}, not {wrong[0]:,}",
+        )
+    elif len(set(lost)) < len(lost):
+        twice = next(node for node in lost if lost.count(node) > 1)
+        yield "placement.lost_nodes", f"names node {twice:,} twice"
+    elif nodes - len(lost) < -(-scenario.accelerators // size) <= nodes:
+        yield (
+            "placement.lost_nodes",
+            (
+                f"leaves {nodes - len(lost):,} nodes of {cluster.name}, but "
+                f"{scenario.accelerators:,} accelerators need {-(-scenario.accelerators // size):,}"
+            ),
+        )
+
+
 def order_names_every_axis(scenario: Scenario) -> Iterator[Finding]:
     """Require the rank order to be a permutation of the axes."""
     order = scenario.layout.order
@@ -217,6 +259,9 @@ def accelerator_has_the_precision(scenario: Scenario) -> Iterator[Finding]:
 CHECKS: tuple[Check, ...] = (
     degrees_fill_the_job,
     cluster_is_large_enough,
+    islands_hold_whole_nodes,
+    drawn_nodes_have_a_seed,
+    enough_nodes_are_left,
     order_names_every_axis,
     batch_divides,
     sequence_divides,

@@ -7,6 +7,7 @@ from simulator.hardware.cluster import Cluster
 from simulator.hardware.software import Software
 from simulator.parallel.blocks import Recompute
 from simulator.parallel.layout import Batch, Layout
+from simulator.parallel.slots import CONTIGUOUS, Allocation
 from simulator.precision import Precision
 from simulator.schedule.pipelines import ScheduleName
 from simulator.workload.steps import Shard
@@ -29,6 +30,8 @@ class Scenario:
     precision: Precision
     """Format of the linear layers' GEMMs; MFU is of this format's dense peak."""
     recompute: Recompute
+    placement: Allocation = CONTIGUOUS
+    """Nodes that the job is given."""
 
     @property
     def micro_batches(self) -> int:

@@ -213,6 +213,11 @@ def group(axis: str, ranks: int, nodes: int, crosses: str, rate: float) -> dict[
         "crosses": crosses,
         "line_rate_gb_per_s": rate,
         "contention": 1.0,
+        "collective": "reduce_scatter",
+        "message_mib": 128.0,
+        "message_time_us": 2840.0,
+        "bus_bandwidth_gb_per_s": 0.9 * rate,
+        "latency_us": 34.2,
     }
 
 
@@ -249,6 +254,7 @@ def sample_summary(pipeline: Pipeline) -> dict[str, Any]:
             "order": ["tensor", "context", "pipeline", "data"],
             "layers": [1] * pipeline.stages * pipeline.chunks,
         },
+        "placement": {"nodes": "scattered", "seed": 7, "lost_nodes": [3, 17]},
         "batch": {
             "global_batch": 2048,
             "micro_batch": 1,

@@ -50,7 +50,9 @@ def node(
     pair_bandwidth: float = 90 * GB,
 ) -> Node:
     table = table or {2: 200 * GB, 8: 400 * GB}
-    tabulated = line(None if scale_up is ScaleUp.TORUS else table)
+    is_torus = scale_up is ScaleUp.TORUS
+    tabulated = line(None if is_torus else table)
+    shape = (16, 16) if accelerators == 256 else (accelerators,)
     kinds = (*RING_KINDS, Collective.ALL_TO_ALL)
     return Node(
         name="box",
@@ -61,6 +63,9 @@ def node(
         pair_latency=5 * US,
         collectives=CollectiveModel(lines=dict.fromkeys(kinds, tabulated)),
         nics=accelerators,
+        torus=shape if is_torus else None,
+        wrapped=True if is_torus else None,
+        host_bridge=bandwidth if scale_up is ScaleUp.PCIE else None,
     )
 
 
@@ -294,6 +299,13 @@ def test_two_chips_of_a_torus_share_one_link() -> None:
     for kind in (Collective.ALL_GATHER, Collective.ALL_TO_ALL):
         time = collective_time(kind, 9e9, span(2, 1), torus())
         assert time == pytest.approx(0.05 + 30 * US + 3 * US)
+
+
+def test_a_grid_has_half_the_rings_of_a_torus() -> None:
+    # 15/16 * 16 GB / 90 GB/s one way only; 15 hops of 3 us to the far end.
+    grid = cluster(dataclasses.replace(torus().node, wrapped=False))
+    time = collective_time(Collective.ALL_GATHER, 16e9, span(16, 1), grid)
+    assert time == pytest.approx(15 / 90 + 30 * US + 45 * US)
 
 
 def test_a_kind_without_parameters_is_refused_with_those_there_are() -> None:
