@@ -16,21 +16,20 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from itertools import pairwise
 from math import ceil, exp, log, log2
-from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from simulator.errors import SimulatorError
-from simulator.hardware.collectives import Algorithm, CollectiveLine
+from simulator.hardware.collectives import Algorithm
 from simulator.hardware.node import Node, ScaleUp
+from simulator.hardware.protocols import Protocols, Regime
 from simulator.operators import Collective
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from simulator.hardware.collectives import GroupSpan, Interconnect
+    from simulator.hardware.collectives import CollectiveLine, GroupSpan, Interconnect
 
 MEASURED_RANKS: Final = 8
 """Latencies inside a node were fitted on groups up to this size."""
@@ -40,25 +39,6 @@ PAIR: Final = 2
 
 WRAPPED_EXTENT: Final = 4
 """Fewest chips along a torus axis that are closed to a ring (the edge of a TPU v5p cube)."""
-
-
-class Regime(StrEnum):
-    """Which part of a cost model a message falls into."""
-
-    LATENCY = "latency"
-    """The latency-bound line: LL."""
-    MIDDLE = "middle"
-    """The line between: LL128."""
-    BANDWIDTH = "bandwidth"
-    """The bandwidth-bound line: Simple, NVLS."""
-    RAMP = "ramp"
-    """Between both, where protocols and algorithms change with the size."""
-    MEASURED = "measured"
-    """Interpolated in a measured curve of the site."""
-    TRANSFER = "transfer"
-    """Latency and bytes over bandwidth of one pair."""
-    NOTHING = "nothing"
-    """A group of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +180,10 @@ def _scale_up_cost(kind: Collective, n_bytes: float, ranks: int, node: Node) -> 
     known = _measured(line, ranks, n_bytes)
     if known is not None:
         return CollectiveCost(known, moving, Regime.MEASURED, node.scale_up)
-    shape = _Shape(line, node.name, _scale_up_hops(kind, ranks, node), node.collectives.launch)
-    time, regime = shape.time(n_bytes, moving)
+    protocols = Protocols(
+        line, node.name, _scale_up_hops(kind, ranks, node), node.collectives.launch
+    )
+    time, regime = protocols.time(n_bytes, moving)
     return CollectiveCost(time, moving, regime, node.scale_up)
 
 
@@ -284,10 +266,10 @@ def _network_cost(
         return CollectiveCost(known, moving, Regime.MEASURED, algorithm)
     hops, inner_hops = _network_hops(kind, span, cluster.node, algorithm)
     inner = cluster.node.collectives.line(kind, cluster.node.name)
-    shape = _Shape(
+    protocols = Protocols(
         line, cluster.fabric.name, hops, cluster.fabric.collectives.launch, inner_hops, inner
     )
-    time, regime = shape.time(n_bytes, moving)
+    time, regime = protocols.time(n_bytes, moving)
     traversals = 2 if kind is Collective.ALL_REDUCE else 1
     return CollectiveCost(time + traversals * span.latency, moving, regime, algorithm)
 
@@ -361,62 +343,6 @@ def _inside_time(
     # Where each ring has links of its own, one that leaves by an interface frees one of them.
     share = (members - 1) / members if node.scale_up is ScaleUp.MESH else 1.0
     return share * bus_factor(kind, span.ranks) * n_bytes / bandwidth
-
-
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """A latency model at a number of hops; hops of another scope bring their own constants."""
-
-    line: CollectiveLine
-    owner: str
-    hops: float
-    launch: float = 0.0
-    inner_hops: float = 0.0
-    inner: CollectiveLine | None = None
-
-    def time(self, n_bytes: float, moving: float) -> tuple[float, Regime]:
-        """Return the time [s] of bytes that take ``moving`` seconds, and the regime.
-
-        A negative launch setting takes latency away, never the time of the bytes.
-        """
-        line, inner = self.line, self.inner
-        start = self.launch + self._latency(line.a0, line.a1, inner.a1 if inner else 0.0)
-        more, regime = self._beyond(n_bytes, moving)
-        return max(start, 0.0) + more, regime
-
-    def _latency(self, base: float, hop: float, inner_hop: float | None) -> float:
-        """Return the latency [s] of all hops, those of the other scope included."""
-        return base + hop * self.hops + (inner_hop or 0.0) * self.inner_hops
-
-    def _beyond(self, n_bytes: float, moving: float) -> tuple[float, Regime]:
-        """Return the time [s] after the start, and the regime."""
-        line, inner = self.line, self.inner
-        steady = self._latency(line.b0, line.b1, inner.b1 if inner else 0.0)
-        between = self._between(moving)
-        if line.half is None and line.sharpness is None and line.low is not None:
-            first, last = (1 + line.low) * moving, steady + moving
-            lines = ((first, Regime.LATENCY), *between, (last, Regime.BANDWIDTH))
-            return min(lines, key=_TIME)
-        if line.half is None or line.sharpness is None or line.low is not None or between:
-            raise SimulatorError(
-                f"{self.owner}: give a collective low (and c0_us, c1_us and middle), "
-                "or half_mib and sharpness"
-            )
-        phased = (n_bytes / line.half) ** line.sharpness
-        return steady * phased / (1 + phased) + moving, Regime.RAMP
-
-    def _between(self, moving: float) -> tuple[tuple[float, Regime], ...]:
-        """Return the time [s] after the start by the protocol between, if there is one."""
-        line, inner = self.line, self.inner
-        if line.c0 is None or line.c1 is None or line.middle is None:
-            if (line.c0, line.c1, line.middle) != (None, None, None):
-                raise SimulatorError(f"{self.owner}: c0_us, c1_us and middle belong together")
-            return ()
-        latency = self._latency(line.c0, line.c1, inner.c1 if inner else 0.0)
-        return ((latency + (1 + line.middle) * moving, Regime.MIDDLE),)
-
-
-_TIME: Final = itemgetter(0)
 
 
 def _measured(line: CollectiveLine, group: int, n_bytes: float) -> float | None:

@@ -10,7 +10,6 @@ import pytest
 from simulator.errors import SimulatorError
 from simulator.hardware.cluster import Cluster
 from simulator.hardware.collective_costs import (
-    Regime,
     bus_bandwidth,
     bus_factor,
     collective_cost,
@@ -20,6 +19,7 @@ from simulator.hardware.collective_costs import (
 from simulator.hardware.collectives import Algorithm, CollectiveLine, CollectiveModel, GroupSpan
 from simulator.hardware.fabric import Fabric
 from simulator.hardware.node import Node, ScaleUp
+from simulator.hardware.protocols import Regime
 from simulator.operators import Collective
 
 if TYPE_CHECKING:
