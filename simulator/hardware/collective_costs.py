@@ -138,7 +138,7 @@ def _pair_bandwidth(ranks: int, node: Node) -> float:
     """
     if ranks <= PAIR or Collective.ALL_GATHER not in node.collectives.lines:
         return node.pair_bandwidth
-    return min(node.pair_bandwidth, _scale_up_bandwidth(Collective.ALL_GATHER, ranks, node))
+    return min(node.pair_bandwidth, scale_up_bandwidth(Collective.ALL_GATHER, ranks, node))
 
 
 def bus_factor(kind: Collective, ranks: int) -> float:
@@ -176,18 +176,18 @@ def bus_bandwidth(
 
 def _scale_up_cost(kind: Collective, n_bytes: float, ranks: int, node: Node) -> CollectiveCost:
     line = node.collectives.line(kind, node.name)
-    moving = bus_factor(kind, ranks) * n_bytes / _scale_up_bandwidth(kind, ranks, node)
+    moving = bus_factor(kind, ranks) * n_bytes / scale_up_bandwidth(kind, ranks, node)
     known = _measured(line, ranks, n_bytes)
     if known is not None:
         return CollectiveCost(known, moving, Regime.MEASURED, node.scale_up)
     protocols = Protocols(
-        line, node.name, _scale_up_hops(kind, ranks, node), node.collectives.launch
+        line, node.name, scale_up_hops(kind, ranks, node), node.collectives.launch
     )
     time, regime = protocols.time(n_bytes, moving)
     return CollectiveCost(time, moving, regime, node.scale_up)
 
 
-def _scale_up_hops(kind: Collective, ranks: int, node: Node) -> float:
+def scale_up_hops(kind: Collective, ranks: int, node: Node) -> float:
     """Return the hops inside a node: to the far side of a torus, else around a ring."""
     if node.scale_up is ScaleUp.TORUS:
         axes, extent = _torus_shape(ranks, node)
@@ -198,7 +198,7 @@ def _scale_up_hops(kind: Collective, ranks: int, node: Node) -> float:
     return ranks - 1
 
 
-def _scale_up_bandwidth(kind: Collective, ranks: int, node: Node) -> float:
+def scale_up_bandwidth(kind: Collective, ranks: int, node: Node) -> float:
     """Return the asymptotic bus bandwidth [B/s] of a group of ``ranks`` inside a node."""
     table = node.collectives.line(kind, node.name).bus_bandwidth
     if node.scale_up is ScaleUp.TORUS:
@@ -295,7 +295,7 @@ def _network_hops(
 ) -> tuple[float, float]:
     """Return the hops over the network and the hops inside the nodes."""
     if algorithm is Algorithm.RING and node.scale_up is ScaleUp.TORUS:
-        return span.nodes - 1, _scale_up_hops(kind, span.ranks_per_node, node)
+        return span.nodes - 1, scale_up_hops(kind, span.ranks_per_node, node)
     if algorithm is Algorithm.RING:
         return span.nodes - 1, span.ranks - span.nodes
     # The fitted constant of these already holds the part inside a node.
@@ -335,7 +335,7 @@ def _inside_time(
     members = span.ranks_per_node
     if members == 1:
         return 0.0
-    bandwidth = _scale_up_bandwidth(kind, members, node)
+    bandwidth = scale_up_bandwidth(kind, members, node)
     if kind is Collective.ALL_TO_ALL:
         return n_bytes * (members - 1) / span.ranks / bandwidth
     if _exchanges(span, algorithm):

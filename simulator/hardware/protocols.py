@@ -60,6 +60,13 @@ class Protocols:
         more, regime = self._beyond(n_bytes, moving)
         return max(start, 0.0) + more, regime
 
+    def streaming(self, moving: float) -> float:
+        """Return the time [s] by the bandwidth-bound protocol alone."""
+        line, inner = self.line, self.inner
+        start = self._latency(line.a0, line.a1, inner.a1 if inner else 0.0)
+        steady = self._latency(line.b0, line.b1, inner.b1 if inner else 0.0)
+        return max(self.launch + start + steady, 0.0) + moving
+
     def _latency(self, base: float, hop: float, inner_hop: float | None) -> float:
         """Return the latency [s] of all hops, those of the other scope included."""
         return base + hop * self.hops + (inner_hop or 0.0) * self.inner_hops
