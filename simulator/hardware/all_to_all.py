@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from simulator.errors import SimulatorError
+from simulator.hardware.wiring import AXES, TorusWiring
 
 if TYPE_CHECKING:
     from simulator.hardware.members import Members
@@ -68,6 +69,9 @@ def even(members: Members, topology: Topology, *, pxn: bool) -> Floats:
 def _inside(members: Members, topology: Topology, *, pxn: bool) -> Floats:
     """Return the messages on every bundle inside the nodes, those handed over included."""
     slots, each = members.slots, members.each
+    wiring = topology.wiring
+    if isinstance(wiring, TorusWiring) and each == wiring.size:
+        return _along_lines(members.nodes, wiring, topology)
     _require_few(slots.size * (each - 1))
     sender = np.repeat(slots, each, axis=1).ravel()
     receiver = np.tile(slots, (1, each)).ravel()
@@ -81,6 +85,24 @@ def _inside(members: Members, topology: Topology, *, pxn: bool) -> Floats:
         rail = topology.network.interfaces.rail
         messages += (members.nodes - 1) * (rail(sender) != rail(receiver))
     return topology.routes(sender, receiver).load(messages)
+
+
+def _along_lines(tori: int, wiring: TorusWiring, topology: Topology) -> Floats:
+    """Return the messages on every bundle of whole tori.
+
+    They go one axis after another, so that on each line along an axis all pairs of its places
+    exchange as many messages as one place has peers off the line.
+    """
+    load = np.zeros(len(topology.klass))
+    for axis, extent in enumerate(wiring.shape):
+        place = np.arange(extent) * int(np.prod(wiring.shape[:axis]))
+        sender, receiver = np.repeat(place, extent), np.tile(place, extent)
+        messages = topology.routes(sender, receiver).load(wiring.size / extent)
+        for way in "+-":
+            first, links = topology.first[f"torus {AXES[axis]}{way}"], wiring.links(axis)
+            lines = tori * wiring.size // extent
+            load[first : first + lines * links] = np.tile(messages[first : first + links], lines)
+    return load
 
 
 def _between(members: Members, topology: Topology, *, pxn: bool) -> Floats:

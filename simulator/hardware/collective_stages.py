@@ -124,10 +124,9 @@ class Stages:
         inner = members.each - 1
         scatter = Stage(Collective.REDUCE_SCATTER, (near,), 0, inner)
         gather = Stage(Collective.ALL_GATHER, (near,), 0, inner)
-        volume = self.passes * (members.nodes - 1) / members.nodes / members.each
-        rails = patterns.transfers(members.slots, np.roll(members.slots, -1, axis=0), volume)
         hops = self.passes * (members.nodes - 1)
-        across = Stage(Collective.ALL_GATHER, (self._load(rails),), hops, 0, 1 / members.each)
+        load = self._load(self._rails())
+        across = Stage(Collective.ALL_GATHER, (load,), hops, 0, 1 / members.each)
         order: Mapping[Collective, Sequence[Stage]] = {
             Collective.ALL_REDUCE: (scatter, across, gather),
             Collective.REDUCE_SCATTER: (scatter, across),
@@ -137,13 +136,27 @@ class Stages:
         return tuple(parts) if members.each > 1 else (across,)
 
     def _torus(self) -> tuple[Stage, ...]:
-        wiring = self.topology.wiring
+        """Return rings along the axes of each torus, and on the rails between tori."""
+        members, wiring = self.members, self.topology.wiring
         assert isinstance(wiring, TorusWiring)  # noqa: S101 - refused before
-        phases = [self._load(sends) for sends in patterns.along_axes(self.members, wiring)]
-        hops = _torus_hops(self.members, wiring)
-        if self.kind is Collective.ALL_REDUCE:
-            phases += reversed(phases)
-        return (Stage(self.kind, tuple(phases), 0, hops),)
+        phases = [self._load(sends) for sends in patterns.along_axes(members, wiring)]
+        gathered = phases if self.kind is not Collective.REDUCE_SCATTER else []
+        scattered = (
+            phases if self.kind in (Collective.REDUCE_SCATTER, Collective.ALL_REDUCE) else []
+        )
+        between = [self._load(self._rails())] if members.nodes > 1 else []
+        hops = self.passes * (members.nodes - 1)
+        inner = self.passes * _torus_hops(members, wiring)
+        if not hops:
+            kind = Collective.ALL_GATHER if self.kind is Collective.BROADCAST else self.kind
+            return (Stage(kind, (*scattered, *gathered), 0, inner / self.passes),)
+        return (Stage(Collective.ALL_GATHER, (*scattered, *between, *gathered), hops, inner),)
+
+    def _rails(self) -> Sends:
+        """Return the rings between nodes of the members in each place, for their part."""
+        slots, members = self.members.slots, self.members
+        volume = self.passes * (members.nodes - 1) / members.nodes / members.each
+        return patterns.transfers(slots, np.roll(slots, -1, axis=0), volume)
 
     def _all_to_all(self, *, pxn: bool) -> tuple[Stage, ...]:
         members = self.members

@@ -55,6 +55,10 @@ def aggregated(members: Members, topology: Topology) -> Floats:
     slots, network = members.slots, topology.network
     load = np.zeros(len(topology.klass))
     interfaces = network.interfaces.number(slots).ravel()
+    flat, every = slots.ravel(), np.ones(slots.size, dtype=bool)
+    for towards in (topology.wiring.to_interface, topology.wiring.from_interface):
+        for segment in towards(flat, every, topology.first):
+            np.add.at(load, segment.bundles, share)
     tree = np.broadcast_to(np.arange(members.each), slots.shape)
     for way in ("up", "down"):
         np.add.at(load, topology.first[f"nic {way}"] + interfaces, share)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from simulator.errors import SimulatorError
-from simulator.hardware.collective_costs import PAIR
 from simulator.hardware.collectives import Algorithm
 from simulator.hardware.interfaces import interfaces_of
 from simulator.hardware.node import ScaleUp
@@ -52,11 +51,10 @@ def possible(kind: Collective, members: Members, cluster: Cluster) -> list[Patte
 def usual_pattern(kind: Collective, members: Members, cluster: Cluster) -> Pattern:
     """Return how a library goes about a large message of a collective of two ranks or more.
 
-    Between more than two nodes a tree moves as many bytes as a ring, so that it makes no
-    difference which of them the library takes.
+    Between more than two nodes a tree and a ring move the same bytes in all, differently spread.
     """
     able = possible(kind, members, cluster)
-    if kind is Collective.ALL_REDUCE and members.nodes == PAIR:
+    if kind is Collective.ALL_REDUCE and members.nodes > 1:
         line = cluster.fabric.collectives.line(kind, cluster.fabric.name)
         if line.algorithm is Algorithm.TREE:
             return Pattern.TREE
@@ -75,7 +73,7 @@ def objection(pattern: Pattern, members: Members, cluster: Cluster) -> str:
 
 
 def _to_nvls(members: Members, cluster: Cluster) -> str:
-    if not cluster.node.in_switch_reduction:
+    if not cluster.node.in_switch_reduction or cluster.node.scale_up is not ScaleUp.SWITCH:
         return f"the switches of {cluster.node.name} do not reduce (in_switch_reduction)"
     return "the group leaves its NVLink domain" if members.nodes > 1 else ""
 
@@ -101,8 +99,6 @@ def _to_pxn(members: Members, cluster: Cluster) -> str:
 def _to_torus(members: Members, cluster: Cluster) -> str:
     if cluster.node.scale_up is not ScaleUp.TORUS:
         return f"{cluster.node.name} is no torus"
-    if members.nodes > 1:
-        return "the group leaves its torus"
     filled = fills_a_box(members, cluster.node.torus or ())
     return "" if filled else "the group fills no box of the torus"
 

@@ -45,7 +45,10 @@ class Pattern(StrEnum):
     HIERARCHICAL = "hierarchical"
     """Inside the nodes, then between them on each rail, then inside again: one after another."""
     TORUS = "torus"
-    """Rings along all axes of a torus at once, each with its share, both ways where closed."""
+    """Rings along all axes of a torus at once, each with its share, both ways where closed.
+
+    Between tori, rings on each rail in between. A broadcast loads the links as an all_gather does.
+    """
     PAIRWISE = "pairwise"
     """Every rank to every other one, each by its own interface."""
     PXN = "pxn"
@@ -66,7 +69,7 @@ PATTERNS: Final[Mapping[Collective, tuple[Pattern, ...]]] = {
         *(Pattern.HIERARCHICAL, Pattern.TORUS),
     ),
     Collective.ALL_TO_ALL: (Pattern.PAIRWISE, Pattern.PXN),
-    Collective.BROADCAST: (Pattern.RING,),
+    Collective.BROADCAST: (Pattern.RING, Pattern.TORUS),
     Collective.SEND_RECV: (Pattern.PAIRWISE,),
 }
 """Patterns that can carry out each collective."""

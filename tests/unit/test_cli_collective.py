@@ -7,8 +7,8 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from simulator.cli.collective import parsed_sizes, size_text
 from simulator.cli.main import app
+from simulator.cli.message_sizes import parsed_sizes, size_text
 from simulator.errors import SimulatorError
 
 COMMAND = ["collective", "all_reduce", "--cluster", "h100-ndr400"]
