@@ -7,6 +7,7 @@ that wait for one another. Whatever is pipelined is one phase.
 from __future__ import annotations
 
 from functools import partial
+from math import log2
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -86,7 +87,7 @@ class Stages:
         load = self._load(patterns.tree(members, meshed=self.meshed))
         if members.nodes == 1:
             return (Stage(Collective.ALL_GATHER, (load,), 0, 2 * (members.each - 1)),)
-        return (Stage(Collective.ALL_REDUCE, (load,), np.log2(members.nodes), 0),)
+        return (Stage(Collective.ALL_REDUCE, (load,), log2(members.nodes), 0),)
 
     def _halving_doubling(self) -> tuple[Stage, ...]:
         slots = self.members.slots.ravel()
