@@ -139,18 +139,34 @@ def show(
             "or the NAME or KIND/NAME of a profile.",
         ),
     ],
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A profile of the KIND before it.")
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw a cluster into this .png, .svg or .pdf."),
+    ] = None,
+    accelerators: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Of a cluster, only the first so many: list or draw links."),
+    ] = None,
     profiles: Profiles = None,
 ) -> None:
-    """List profiles, or print one with its sources.
+    """List profiles, or print one with its sources; draw a cluster and list its links.
 
     \b
     simulator show accelerators
     simulator show h100-sxm
-    simulator show cluster/h100-ndr400
+    simulator show cluster h100-ndr400 --plot cluster.png --accelerators 16384
     """  # noqa: D301 - as above
+    if plot is not None or accelerators is not None:
+        from simulator.cli.show_cluster import show_cluster  # noqa: PLC0415 - as above
+
+        show_cluster(what, name, plot, accelerators, profiles or [])
+        return
     from simulator.cli.show import show_profiles  # noqa: PLC0415 - as above
 
-    show_profiles(what, profiles or [])
+    show_profiles(what if name is None else f"{what}/{name}", profiles or [])
 
 
 @app.command()

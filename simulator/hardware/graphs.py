@@ -36,7 +36,6 @@ MORE: Final = "more"
 """Kind of the vertices that stand for others."""
 MOST_ACCELERATORS: Final = 16
 """Accelerators of a switch, mesh or host that a folded graph shows one by one."""
-MOST_RAILS: Final = 16
 FEW: Final = 4
 """How many of a crowd a folded graph shows."""
 LARGEST_WHOLE: Final = 512
@@ -260,8 +259,10 @@ class _Shown:
                 (("host", 0, "out"), "", "pcie down", left),
             )
         elif isinstance(wiring, TorusWiring):
+            ways = 2 if wiring.closed(2) else 1  # both ways round, or up only
             edges = tuple(
-                (("accelerator", slot), "torus z-", "torus z+", 1) for slot in self.slots.tolist()
+                (("accelerator", slot), "torus z-", "torus z+", ways)
+                for slot in self.slots.tolist()
             )
         yield Crowd((MORE, "accelerators"), f"x {left:,} more", 0, left, tuple(edges))
 

@@ -18,6 +18,8 @@ class Level:
     """Accelerators under one unit; slot s lies in unit ``s // accelerators``."""
     uplink: float
     """What leaves one unit upwards, all its links, one direction [B/s]; 0 of the outermost."""
+    link: float
+    """One link of the uplink [B/s]: the rate of an interface's port, or the islands' own."""
     latency: float
     """Added one-way latency of crossing this level [s]."""
 
@@ -32,18 +34,18 @@ def levels_of(cluster: Cluster) -> tuple[Level, ...]:
     islands = cluster.fabric.islands
     whole = islands.accelerators if islands else cluster.largest
     levels = []
-    carried = cluster.nic_bandwidth
+    carried, port = cluster.nic_bandwidth, cluster.fabric.nic / cluster.fabric.planes
     for tier in cluster.fabric.tiers:
         size = min(tier.accelerators, whole)
         carried /= tier.oversubscription
-        levels.append(Level(tier.name, size, size * carried, tier.latency))
+        levels.append(Level(tier.name, size, size * carried, port, tier.latency))
         if islands and size == whole:
             break
     if islands:
         top = levels.pop()
-        levels.append(Level(top.name, whole, islands.link, top.latency))
-        levels.append(Level(islands.name, cluster.largest, 0.0, islands.latency))
+        levels.append(Level(top.name, whole, islands.link, islands.link, top.latency))
+        levels.append(Level(islands.name, cluster.largest, 0.0, 0.0, islands.latency))
         return tuple(levels)
     top = levels.pop()
     outermost = max(top.accelerators, cluster.largest)
-    return (*levels, Level(top.name, outermost, 0.0, top.latency))
+    return (*levels, Level(top.name, outermost, 0.0, 0.0, top.latency))

@@ -47,7 +47,7 @@ class Network:
         ]
         for depth, level in enumerate(self.levels[:-1]):
             rails = self.rails(depth)
-            links = max(1, round(level.uplink / rails / self.nic * self.planes))
+            links = max(1, round(level.uplink / rails / level.link))
             pairs.append((level.name, rails * self.units(level), level.uplink / rails, links))
         return tuple(
             LinkClass(f"{name} {way}", count, capacity, width)

@@ -100,9 +100,11 @@ class Topology:
 
     def _slots(self, slots: ArrayLike) -> Integers:
         given = np.atleast_1d(np.asarray(slots))
+        if given.size == 0:
+            return np.empty(0, dtype=np.int64)
         if given.dtype.kind not in "iu" or given.ndim != 1:
             raise SimulatorError("slots must be whole numbers in one dimension")
-        if given.size and not 0 <= given.min() <= given.max() < self.accelerators:
+        if not 0 <= given.min() <= given.max() < self.accelerators:
             raise SimulatorError(
                 f"slots must be 0 to {self.accelerators - 1:,}, got {given.min():,} to "
                 f"{given.max():,}"

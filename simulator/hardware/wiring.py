@@ -274,19 +274,13 @@ class TorusWiring:
 
 
 def wiring_of(node: Node, nodes: int) -> Wiring:
-    """Return the wiring of ``nodes`` nodes like ``node``.
-
-    Raises
-    ------
-    ProfileError
-        Never for a node that was read: it has refused what its wiring lacks.
-    """
+    """Return the wiring of ``nodes`` nodes like ``node``, which has what its wiring needs."""
     size, bandwidth = node.accelerators, node.bandwidth
-    if node.scale_up is ScaleUp.SWITCH:
-        return SwitchWiring(size, nodes, bandwidth)
+    if node.torus is not None:
+        links = 2 * len(node.torus)
+        return TorusWiring(node.torus, nodes, bandwidth / links, bool(node.wrapped))
+    if node.host_bridge is not None:
+        return HostWiring(size, nodes, bandwidth, node.host_bridge)
     if node.scale_up is ScaleUp.MESH:
         return MeshWiring(size, nodes, bandwidth)
-    if node.scale_up is ScaleUp.PCIE:
-        return HostWiring(size, nodes, bandwidth, node.host_bridge or bandwidth)
-    shape = node.torus or (size,)
-    return TorusWiring(shape, nodes, bandwidth / (2 * len(shape)), bool(node.wrapped))
+    return SwitchWiring(size, nodes, bandwidth)

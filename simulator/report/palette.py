@@ -56,6 +56,18 @@ MEMORY_COLOURS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Hex colour by component of a stage's memory, in stacking order."""
 
+FABRIC_COLOURS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "accelerator": "#9CCBEA",
+        "interface": "#A9D8C4",
+        "switch": "#E8EAED",
+        "link": "#7A7F87",
+        "narrow": "#D55E00",
+        "more": "#F6F7F8",
+    }
+)
+"""Hex colour by what a drawing of a cluster shows; a narrow link carries less than enters it."""
+
 ALARM: Final = "#B3261E"
 """What does not fit."""
 

@@ -17,7 +17,9 @@ from simulator.hardware.cluster import Cluster
 from simulator.hardware.collective_costs import bus_bandwidth, collective_time
 from simulator.hardware.collectives import GroupSpan
 from simulator.hardware.fabric import Fabric
+from simulator.hardware.levels import levels_of
 from simulator.hardware.node import Node, ScaleUp
+from simulator.hardware.topology import topology_of
 from simulator.operators import Collective
 from simulator.validation.collectives import predict
 
@@ -37,6 +39,7 @@ EXPECTED_CLUSTERS = {
     *("mi300x-pollara400", "mi325x-pollara400", "mi350x-pollara400", "mi355x-pollara400"),
     *("tpu-v5e", "tpu-v5p", "tpu-v6e", "p100-50g"),
     *("a100-selene", "a100-vtrain", "a100-jean-zay", "a100-roce200", "a100-40gb-roce200"),
+    *("h800-hpn400", "h100-two-regions"),
     *("h100-torchtitan", "h100-p5", "h200-p5en", "b200-p6", "h100-a3mega", "a100-p4d"),
 }
 
@@ -121,11 +124,14 @@ def test_sources_can_be_looked_up_by_anyone(kind: str, name: str) -> None:
 @pytest.mark.parametrize("name", CLUSTERS)
 def test_tiers_grow_by_whole_nodes_up_to_the_cluster(name: str) -> None:
     site = cluster(name)
-    sizes = [tier.accelerators for tier in site.fabric.tiers]
+    levels = levels_of(site)
+    sizes = [level.accelerators for level in levels]
     assert all(inner < outer for inner, outer in pairwise(sizes))
     assert all(outer % site.node.accelerators == 0 for outer in sizes)
     assert site.largest == sizes[-1]
     assert site.fabric.tiers[-1].oversubscription == 1
+    assert levels[-1].uplink == 0
+    assert topology_of(site).accelerators == site.largest
 
 
 @pytest.mark.parametrize(
@@ -136,6 +142,7 @@ def test_tiers_grow_by_whole_nodes_up_to_the_cluster(name: str) -> None:
         ("b300-xdr800", 800),
         ("gb200-nvl72", 400),
         ("gb300-nvl72", 800),
+        ("h800-hpn400", 400),
         ("mi355x-pollara400", 400),
         ("a100-vtrain", 100),
         ("a100-jean-zay", 50),

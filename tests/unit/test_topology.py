@@ -236,6 +236,31 @@ def test_loads_add_up_by_class() -> None:
     assert sums["nvlink up"] == 0.0
 
 
+@pytest.mark.parametrize("pxn", [False, True])
+@pytest.mark.parametrize("cluster", SMALL, ids=lambda cluster: cluster.name)
+def test_what_goes_up_comes_down(cluster: Cluster, *, pxn: bool) -> None:
+    """As much down as up on each class; by interfaces what leaves a node, and no more."""
+    topology = topology_of(cluster)
+    draw = np.random.default_rng(3)
+    sender, receiver = draw.integers(0, topology.accelerators, (2, 500))
+    n_bytes = draw.integers(1, 1000, 500).astype(float)
+    routes = topology.routes(sender, receiver, pxn=pxn)
+    sums = topology.by_class(routes.load(n_bytes))
+    between = n_bytes[sender // topology.wiring.size != receiver // topology.wiring.size].sum()
+    assert sums["nic up"] == sums["nic down"] == between
+    for name, total in sums.items():
+        if name.endswith(" up"):
+            assert total == sums[name.replace(" up", " down")]
+    assert sum(sums.values()) == pytest.approx(n_bytes @ routes.hops)
+
+
+def test_no_pairs_are_no_routes() -> None:
+    routes = topology_of(CLOS).routes([], [])
+    assert len(routes) == 0
+    assert routes.load(1.0).sum() == 0.0
+    assert routes.narrowest(topology_of(CLOS).capacity).size == 0
+
+
 def test_a_ring_along_a_torus_axis_uses_each_link_once() -> None:
     topology = topology_of(torus(4, 4, wrapped=True, pods=1))
     slots = np.arange(16)
