@@ -16,43 +16,29 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from itertools import pairwise
 from math import ceil, exp, log, log2
 from typing import TYPE_CHECKING, Final
 
 from simulator.errors import SimulatorError
-from simulator.hardware.collectives import Algorithm, TwoLine
+from simulator.hardware.collectives import Algorithm
 from simulator.hardware.node import Node, ScaleUp
+from simulator.hardware.protocols import Protocols, Regime
 from simulator.operators import Collective
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from simulator.hardware.collectives import GroupSpan, Interconnect
+    from simulator.hardware.collectives import CollectiveLine, GroupSpan, Interconnect
 
 MEASURED_RANKS: Final = 8
 """Latencies inside a node were fitted on groups up to this size."""
 
+PAIR: Final = 2
+"""Ranks of a pair; nodes between which a tree is an exchange."""
+
 WRAPPED_EXTENT: Final = 4
 """Fewest chips along a torus axis that are closed to a ring (the edge of a TPU v5p cube)."""
-
-
-class Regime(StrEnum):
-    """Which part of a cost model a message falls into."""
-
-    LATENCY = "latency"
-    """The latency-bound line: LL, LL128."""
-    BANDWIDTH = "bandwidth"
-    """The bandwidth-bound line: Simple, NVLS."""
-    RAMP = "ramp"
-    """Between both, where protocols and algorithms change with the size."""
-    MEASURED = "measured"
-    """Interpolated in a measured curve of the site."""
-    TRANSFER = "transfer"
-    """Latency and bytes over bandwidth of one pair."""
-    NOTHING = "nothing"
-    """A group of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +141,7 @@ def send_recv_time(n_bytes: float, span: GroupSpan, cluster: Interconnect) -> fl
 
 
 def _send_recv_cost(n_bytes: float, span: GroupSpan, cluster: Interconnect) -> CollectiveCost:
-    moving = n_bytes / cluster.node.pair_bandwidth
+    moving = n_bytes / _pair_bandwidth(span.ranks, cluster.node)
     inside = cluster.node.pair_latency + moving
     if span.nodes == 1:
         wiring = cluster.node.scale_up
@@ -164,6 +150,16 @@ def _send_recv_cost(n_bytes: float, span: GroupSpan, cluster: Interconnect) -> C
     across = cluster.fabric.pair_latency + span.latency + moving
     time = max(across, inside)
     return CollectiveCost(time, moving, Regime.TRANSFER, "pair", wire_bytes=n_bytes)
+
+
+def _pair_bandwidth(ranks: int, node: Node) -> float:
+    """Return what a rank sends to the next one [B/s] if all ranks of a group do so in a ring.
+
+    More than two send and receive at once, as in an all_gather, and get no more than there.
+    """
+    if ranks <= PAIR or Collective.ALL_GATHER not in node.collectives.lines:
+        return node.pair_bandwidth
+    return min(node.pair_bandwidth, scale_up_bandwidth(Collective.ALL_GATHER, ranks, node))
 
 
 def bus_factor(kind: Collective, ranks: int) -> float:
@@ -207,7 +203,7 @@ def port_bandwidth(node: Node) -> float:
     SimulatorError
         If the node has no usable parameters for an all_gather.
     """
-    whole = _scale_up_bandwidth(Collective.ALL_GATHER, node.accelerators, node)
+    whole = scale_up_bandwidth(Collective.ALL_GATHER, node.accelerators, node)
     return max(node.pair_bandwidth, whole)
 
 
@@ -217,16 +213,18 @@ def port_bandwidth(node: Node) -> float:
 def _scale_up_cost(kind: Collective, n_bytes: float, ranks: int, node: Node) -> CollectiveCost:
     line = node.collectives.line(kind, node.name)
     volume = bus_factor(kind, ranks) * n_bytes
-    moving = volume / _scale_up_bandwidth(kind, ranks, node)
+    moving = volume / scale_up_bandwidth(kind, ranks, node)
     known = _measured(line, ranks, n_bytes)
     if known is not None:
         return CollectiveCost(known, moving, Regime.MEASURED, node.scale_up, port_bytes=volume)
-    shape = _Shape(line, node.name, _scale_up_hops(kind, ranks, node), node.collectives.launch)
-    time, regime = shape.time(n_bytes, moving)
+    protocols = Protocols(
+        line, node.name, scale_up_hops(kind, ranks, node), node.collectives.launch
+    )
+    time, regime = protocols.time(n_bytes, moving)
     return CollectiveCost(time, moving, regime, node.scale_up, port_bytes=volume)
 
 
-def _scale_up_hops(kind: Collective, ranks: int, node: Node) -> float:
+def scale_up_hops(kind: Collective, ranks: int, node: Node) -> float:
     """Return the hops inside a node: to the far side of a torus, else around a ring."""
     if node.scale_up is ScaleUp.TORUS:
         axes, extent = _torus_shape(ranks, node)
@@ -237,7 +235,7 @@ def _scale_up_hops(kind: Collective, ranks: int, node: Node) -> float:
     return ranks - 1
 
 
-def _scale_up_bandwidth(kind: Collective, ranks: int, node: Node) -> float:
+def scale_up_bandwidth(kind: Collective, ranks: int, node: Node) -> float:
     """Return the asymptotic bus bandwidth [B/s] of a group of ``ranks`` inside a node."""
     table = node.collectives.line(kind, node.name).bus_bandwidth
     if node.scale_up is ScaleUp.TORUS:
@@ -299,7 +297,7 @@ def _network_cost(
     port = _port_volume(kind, n_bytes, span, cluster.node, algorithm)
     moving = wire / _wire_bandwidth(span, cluster)
     if port > 0.0:
-        moving = max(moving, port / _scale_up_bandwidth(kind, span.ranks_per_node, cluster.node))
+        moving = max(moving, port / scale_up_bandwidth(kind, span.ranks_per_node, cluster.node))
     whole = span.ranks_per_node == cluster.node.accelerators
     alone = span.contention == 1 and span.wire_share == 1
     known = _measured(line, span.nodes, n_bytes) if whole and alone else None
@@ -307,16 +305,16 @@ def _network_cost(
         return CollectiveCost(known, moving, Regime.MEASURED, algorithm, wire, port)
     hops, inner_hops = _network_hops(kind, span, cluster.node, algorithm)
     inner = cluster.node.collectives.line(kind, cluster.node.name)
-    shape = _Shape(
+    protocols = Protocols(
         line, cluster.fabric.name, hops, cluster.fabric.collectives.launch, inner_hops, inner
     )
-    time, regime = shape.time(n_bytes, moving)
+    time, regime = protocols.time(n_bytes, moving)
     traversals = 2 if kind is Collective.ALL_REDUCE else 1
     time += traversals * span.latency
     return CollectiveCost(time, moving, regime, algorithm, wire, port)
 
 
-def _algorithm(kind: Collective, line: TwoLine, cluster: Interconnect) -> Algorithm:
+def _algorithm(kind: Collective, line: CollectiveLine, cluster: Interconnect) -> Algorithm:
     where = f"{cluster.fabric.name}: {kind}"
     _refuse(line.bus_bandwidth, f"{where}: bus_bandwidth", "interfaces and tiers bound it")
     possible = _ALGORITHMS.get(kind, _GATHERING)
@@ -337,7 +335,7 @@ def _network_hops(
 ) -> tuple[float, float]:
     """Return the hops over the network and the hops inside the nodes."""
     if algorithm is Algorithm.RING and node.scale_up is ScaleUp.TORUS:
-        return span.nodes - 1, _scale_up_hops(kind, span.ranks_per_node, node)
+        return span.nodes - 1, scale_up_hops(kind, span.ranks_per_node, node)
     if algorithm is Algorithm.RING:
         return span.nodes - 1, span.ranks - span.nodes
     # The fitted constant of these already holds the part inside a node.
@@ -368,7 +366,7 @@ def _wire_volume(kind: Collective, n_bytes: float, span: GroupSpan, algorithm: A
 
 def _exchanges(span: GroupSpan, algorithm: Algorithm) -> bool:
     """Return whether a tree has degenerated to two nodes that swap their buffers."""
-    return algorithm is Algorithm.TREE and span.nodes == 2  # noqa: PLR2004 - a pair
+    return algorithm is Algorithm.TREE and span.nodes == PAIR
 
 
 def _port_volume(
@@ -387,45 +385,7 @@ def _port_volume(
     return share * bus_factor(kind, span.ranks) * n_bytes
 
 
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """A latency model at a number of hops; hops of another scope bring their own constants."""
-
-    line: TwoLine
-    owner: str
-    hops: float
-    launch: float = 0.0
-    inner_hops: float = 0.0
-    inner: TwoLine | None = None
-
-    def time(self, n_bytes: float, moving: float) -> tuple[float, Regime]:
-        """Return the time [s] of bytes that take ``moving`` seconds, and the regime.
-
-        A negative launch setting takes latency away, never the time of the bytes.
-        """
-        start = self.launch + self.line.a0 + self.line.a1 * self.hops
-        steady = self.line.b0 + self.line.b1 * self.hops
-        if self.inner:
-            start += self.inner.a1 * self.inner_hops
-            steady += self.inner.b1 * self.inner_hops
-        more, regime = self._beyond(n_bytes, moving, steady)
-        return max(start, 0.0) + more, regime
-
-    def _beyond(self, n_bytes: float, moving: float, steady: float) -> tuple[float, Regime]:
-        """Return the time [s] after the start, and the regime."""
-        low, half, sharpness = self.line.low, self.line.half, self.line.sharpness
-        if low is not None and half is None and sharpness is None:
-            latency_bound, bandwidth_bound = (1 + low) * moving, steady + moving
-            if latency_bound <= bandwidth_bound:
-                return latency_bound, Regime.LATENCY
-            return bandwidth_bound, Regime.BANDWIDTH
-        if low is None and half is not None and sharpness is not None:
-            phased = (n_bytes / half) ** sharpness
-            return steady * phased / (1 + phased) + moving, Regime.RAMP
-        raise SimulatorError(f"{self.owner}: give a collective low, or half_mib and sharpness")
-
-
-def _measured(line: TwoLine, group: int, n_bytes: float) -> float | None:
+def _measured(line: CollectiveLine, group: int, n_bytes: float) -> float | None:
     """Return the time [s] on the measured curve of a group, None if there is none."""
     curve = (line.measured or {}).get(group)
     if not curve:

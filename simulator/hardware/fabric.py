@@ -67,6 +67,8 @@ class Fabric:
     """Latencies of collectives between nodes; bandwidth comes from ``nic`` and the tiers."""
     tiers: tuple[Tier, ...]
     """From the innermost outwards, by growing ``accelerators``."""
+    in_network_reduction: Flag = False
+    """Whether the switches reduce (SHARP)."""
     rails: Count | None = None
     """Rails of a rail-optimised fabric: interface i hangs on rail i modulo this; none: each on its
     own."""

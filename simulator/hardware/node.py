@@ -55,6 +55,8 @@ class Node:
     """Measured or transferred behaviour of collectives inside the domain."""
     nics: Count
     """Network interfaces of the node."""
+    in_switch_reduction: Flag = False
+    """Whether the scale-up switches reduce and multicast (NVLS)."""
     torus: tuple[Count, ...] | None = None
     """Accelerators along each axis of a torus, neighbouring slots along the first."""
     wrapped: Flag | None = None

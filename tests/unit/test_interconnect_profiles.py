@@ -222,13 +222,10 @@ TARGETS = {"<= 64 KiB": 0.12, "<= 16 MiB": 0.10, "> 16 MiB": 0.05}
 """Median absolute error by size band that a part with a fitted profile must not exceed."""
 MISSED = {
     # HPE Slingshot at one site: its curve is not monotone (8 MB are faster than 2 MB).
-    ("H100-SXM5 (4/node)", "<= 16 MiB"),
-    ("H100-SXM5 (4/node)", "> 16 MiB"),
-    # Collectives inside a node of a torch benchmark, which starts later than nccl-tests do.
-    ("B200-SXM (p6-b200)", "<= 64 KiB"),
-    ("B200-SXM (p6-b200)", "<= 16 MiB"),
-    # sendrecv of eight A100 in a ring, each sending and receiving; a pair alone is priced.
-    ("A100-SXM4", "> 16 MiB"),
+    ("H100-SXM5 (4/node)", "between", "<= 16 MiB"),
+    ("H100-SXM5 (4/node)", "between", "> 16 MiB"),
+    # Nor is this one: 512 bytes take 23 us and 1 KB 14 us.
+    ("MI300X", "inside", "<= 64 KiB"),
 }
 """Known to be worse, and why."""
 
@@ -240,6 +237,8 @@ def test_median_errors_on_published_measurements_are_those_promised() -> None:
     ok = found[found["status"] == "ok"]
     assert len(ok) / len(found) > 0.95
     errors = (ok["time_us"] / ok["measured_time_us"] - 1).abs()
-    medians = errors.groupby([ok["accelerator"], ok["band"]]).median()
-    missed = {key for key, error in medians.items() if error > TARGETS[key[1]]}
-    assert missed <= MISSED
+    fitted = ok["split"] == "calibration"
+    keys = [ok.loc[fitted, name] for name in ("accelerator", "scope", "band")]
+    medians = errors[fitted].groupby(keys).median()
+    missed = {key for key, error in medians.items() if error > TARGETS[key[2]]}
+    assert missed == MISSED
