@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from simulator.engine.events import play_events
-from simulator.errors import SimulatorError
+from simulator.engine.choice import play, require_engine
 from simulator.metrics import memory as stage_memory
 from simulator.metrics.memory import StageMemory, memory_of
 from simulator.metrics.summary import summarise
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from simulator.engine.trace import Trace
-
-ENGINES = ("auto", "simpy")
-"""Engines by name; ``auto`` takes the fastest that plays the program."""
 
 
 @dataclass(frozen=True)
@@ -86,23 +82,22 @@ def simulate(scenario: Scenario | Path | str, *, engine: str = "auto") -> Result
     scenario
         A scenario, or the path of its YAML file.
     engine
-        ``simpy`` (the reference), or ``auto``.
+        ``simpy`` (the reference), ``compiled``, or ``auto``: the fastest that plays the program.
 
     Raises
     ------
     SimulatorError
         If the scenario is wrong, or there is no such engine.
     """
-    if engine not in ENGINES:
-        raise SimulatorError(f"no engine is called {engine!r}; there are: {', '.join(ENGINES)}")
+    require_engine(engine)
     if not isinstance(scenario, Scenario):
         scenario = load_scenario(scenario)
     plan = make_plan(scenario)
-    trace = play_events(build_program(plan))
+    trace, player = play(build_program(plan), engine)
     memory = memory_of(trace, plan)
     return Result(
         scenario=scenario,
-        summary=summarise(trace, plan, memory, "simpy"),
+        summary=summarise(trace, plan, memory, player),
         plan=plan,
         played=trace,
         memory=memory,

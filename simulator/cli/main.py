@@ -74,7 +74,8 @@ def run(
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print one line only.")] = False,
     engine: Annotated[
-        str, typer.Option(metavar="ENGINE", help="auto (the fastest that applies) or simpy.")
+        str,
+        typer.Option(metavar="ENGINE", help="auto (the fastest that applies), compiled or simpy."),
     ] = "auto",
     set_: Annotated[
         list[str] | None,

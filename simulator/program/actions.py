@@ -194,14 +194,16 @@ def _action_columns(
     table: ActionTable, actions: Actions, virtual: Indices, owner: Indices
 ) -> dict[str, NDArray[Any]]:
     """Return the columns of all rows of a stage as if every row were its whole action."""
-    pairs, inverse = np.unique(
-        np.stack([actions.kinds.astype(np.int64), virtual]), axis=1, return_inverse=True
-    )
-    kinds = [Kind(int(kind)) for kind in pairs[0]]
-    wholes = [table.whole(kind, int(v)) for kind, v in zip(kinds, pairs[1], strict=True)]
-    which = inverse.reshape(-1)[owner]
+    code = virtual * len(Kind) + actions.kinds
+    used = np.flatnonzero(np.bincount(code))
+    virtuals = (used // len(Kind)).tolist()
+    kinds = [Kind(number) for number in (used % len(Kind)).tolist()]
+    wholes = [table.whole(kind, v) for kind, v in zip(kinds, virtuals, strict=True)]
+    position = np.zeros(len(Kind) * (max(virtuals) + 1), dtype=np.int64)
+    position[used] = np.arange(len(used))
+    which = position[code][owner]
     names = [table.tasks.name(kind.name.lower()) for kind in kinds]
-    layers = [table.passes[int(v)].first_layer for v in pairs[1]]
+    layers = [table.passes[v].first_layer for v in virtuals]
     return {
         "lane": np.full(len(owner), Lane.COMPUTE, dtype=np.int8),
         "kind": np.array([SPAN_KINDS[kind] for kind in kinds], dtype=np.int8)[which],
@@ -225,10 +227,12 @@ def _send_columns(
     receiver: Indices,
 ) -> None:
     """Turn ``rows`` into transfers to ``receiver``."""
-    seconds = {int(peer): table.transfer.duration(stage, int(peer)) for peer in np.unique(receiver)}
+    peers = np.flatnonzero(np.bincount(receiver))
+    seconds = np.zeros(len(table.passes) + 1)
+    seconds[peers] = [table.transfer.duration(stage, peer) for peer in peers.tolist()]
     columns["lane"][rows] = Lane.COMPUTE if table.blocking else Lane.PIPELINE_SEND
     columns["kind"][rows] = SpanKind.PIPELINE
-    columns["duration"][rows] = [seconds[int(peer)] for peer in receiver]
+    columns["duration"][rows] = seconds[receiver]
     columns["peer"][rows] = receiver
     columns["n_bytes"][rows] = table.transfer.message
     columns["layer"][rows] = NONE

@@ -108,6 +108,11 @@ class Program:
         """Return the number of tasks."""
         return len(self.duration)
 
+    @property
+    def clock_dependent(self) -> bool:
+        """Whether an order or a duration depends on the clock, as with links that tasks share."""
+        return False
+
     def predecessors_of(self, task: int) -> NDArray[np.int64]:
         """Return the tasks that must end before ``task`` starts, lane order apart."""
         first, last = self.predecessor_offsets[task], self.predecessor_offsets[task + 1]
@@ -121,10 +126,14 @@ class Program:
 
     def lane_predecessor(self) -> NDArray[np.int64]:
         """Return the task before each task on its lane, `NONE` for the first."""
-        key = self.lane_key()
-        order = np.argsort(key, kind="stable")
+        on_lane = np.flatnonzero(self.lane != Lane.GATE)
+        key = self.rank_class[on_lane].astype(np.int64) * len(Lane) + self.lane[on_lane]
+        if self.rank_classes * len(Lane) <= np.iinfo(np.uint16).max:
+            key = key.astype(np.uint16)  # numpy sorts these by their digits: no comparisons
+        sorted_by_lane = np.argsort(key, kind="stable")
+        order = on_lane[sorted_by_lane]
         before = np.full(len(self), NONE, dtype=np.int64)
-        same = key[order][1:] == key[order][:-1]
+        same = np.diff(key[sorted_by_lane]) == 0
         before[order[1:][same]] = order[:-1][same]
         return before
 

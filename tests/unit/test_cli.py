@@ -232,7 +232,7 @@ def test_show_prints_sources() -> None:
             "6 micro-batches",
         ),
         (("schedule", "1f1b", "--stages", "2", "--microbatches", "2", "--plot", "x.gif"), ".png"),
-        (("run", TOY, "--engine", "warp"), "there are: auto, simpy"),
+        (("run", TOY, "--engine", "warp"), "there are: auto, simpy, compiled"),
         (("run", TOY, "--set", "layout.tensor"), "expected KEY=VALUE"),
         (("run", TOY, "--set", "layout.tensro=2"), "did you mean 'tensor'"),
         (("run", TOY, "--set", "layout.tensor=2"), "= 8 ranks, but the scenario has 4"),
@@ -284,22 +284,25 @@ INTERRUPTIBLE = """\
 from simulator import api
 from simulator.cli.main import main
 
-play = api.play_events
+play = api.play
 
-def announced(program):
+def announced(program, engine):
     print("playing", flush=True)
-    return play(program)
+    return play(program, engine)
 
-api.play_events = announced
+api.play = announced
 main()
 """
 """The command, saying when its engine starts: a signal sent earlier would meet the imports."""
 
 
+LONG = ("--engine", "simpy", "--set", "batch.global_batch=20000")
+
+
 def test_interrupting_leaves_no_files(tmp_path: Path) -> None:
     arguments = ("run", str(TOY), "--out", str(tmp_path / "results"))
     with subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTIBLE, *arguments, "--set", "batch.global_batch=20000"],
+        [sys.executable, "-c", INTERRUPTIBLE, *arguments, *LONG],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
