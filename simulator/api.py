@@ -9,17 +9,23 @@ from typing import TYPE_CHECKING, Any
 from simulator.engine.choice import play, require_engine
 from simulator.metrics import memory as stage_memory
 from simulator.metrics.memory import StageMemory, memory_of
+from simulator.metrics.samples import StepSamples, sample_steps
 from simulator.metrics.summary import summarise
+from simulator.metrics.variation import perturbation_summary, variation_summary
 from simulator.program.build import Plan, build_program, make_plan
+from simulator.program.classes import perturbed
+from simulator.program.perturbations import Perturbations
 from simulator.scenario import Scenario, load_scenario
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import pandas as pd
     from matplotlib.figure import Figure
 
     from simulator.engine.trace import Trace
+    from simulator.program.variation import Variation
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,8 @@ class Result:
     played: Trace
     memory: tuple[StageMemory, ...]
     """Memory of each pipeline stage over the step."""
+    samples: StepSamples | None = None
+    """The same step with what varies drawn anew each time, if that was asked for."""
 
     @cached_property
     def trace(self) -> pd.DataFrame:
@@ -74,7 +82,14 @@ class Result:
         return write_results(self, directory)
 
 
-def simulate(scenario: Scenario | Path | str, *, engine: str = "auto") -> Result:
+def simulate(
+    scenario: Scenario | Path | str,
+    *,
+    engine: str = "auto",
+    perturbations: Perturbations | None = None,
+    variation: Variation | None = None,
+    on_progress: Callable[[], None] | None = None,
+) -> Result:
     """Return the result of one training step of ``scenario``.
 
     Parameters
@@ -84,21 +99,42 @@ def simulate(scenario: Scenario | Path | str, *, engine: str = "auto") -> Result
     engine
         ``simpy`` (the reference), ``compiled``, or ``auto``: the fastest that plays the program.
 
+    perturbations
+        Ranks that are slow; they split the rank classes that they touch.
+    variation
+        What to draw anew for every one of how many samples of the step, beside the step itself.
+    on_progress
+        Called after every sample, from any thread.
+
     Raises
     ------
     SimulatorError
-        If the scenario is wrong, or there is no such engine.
+        If the scenario is wrong, there is no such engine, or a perturbation or variation names
+        ranks that the job does not have.
     """
     require_engine(engine)
     if not isinstance(scenario, Scenario):
         scenario = load_scenario(scenario)
     plan = make_plan(scenario)
-    trace, player = play(build_program(plan), engine)
-    memory = memory_of(trace, plan)
+    program = build_program(plan)
+    played, player = play(program, engine)
+    priced = played.step_time
+    if perturbations:
+        played, player = play(perturbed(program, plan, perturbations), engine)
+    memory = memory_of(played, plan)
+    summary = summarise(played, plan, memory, player)
+    samples = None
+    if perturbations:
+        summary["perturbations"] = perturbation_summary(perturbations, priced)
+    if variation is not None:
+        given = perturbations or Perturbations()
+        samples = sample_steps(program, plan, variation, given, on_progress=on_progress)
+        summary["variation"] = variation_summary(samples, plan, variation, given, priced)
     return Result(
         scenario=scenario,
-        summary=summarise(trace, plan, memory, player),
+        summary=summary,
         plan=plan,
-        played=trace,
+        played=played,
         memory=memory,
+        samples=samples,
     )

@@ -46,17 +46,17 @@ def play_compiled(program: Program, *, numba: bool | None = None) -> Trace:
     SimulatorError
         If the program depends on the clock, which only the SimPy engine has.
     """
-    if program.clock_dependent:
-        raise SimulatorError(
-            "the compiled engine cannot play this program: its order or durations depend on the "
-            "clock; use the engine simpy (auto picks it)"
-        )
+    refuse_clock(program)
     if numba is None:
         numba = worth_numba(len(program))
     machine = kernels.compiled() if numba else None
-    start, end, ended = _play_numpy(program) if machine is None else _play(program, machine)
-    if not ended.all():
-        raise DeadlockError(deadlock_message(program, ended))
+    if machine is None:
+        levels = Levels.of(Waits.of(program))
+        start, end = levels.play(program.duration)
+        played = levels.tasks
+    else:
+        start, end, played = follow_lanes(program, machine)
+    refuse_deadlock(program, played)
     return Trace(program, start, end)
 
 
@@ -65,9 +65,13 @@ def worth_numba(tasks: int) -> bool:
     return kernels.available() and ("numba" in sys.modules or tasks >= COMPILE_FROM)
 
 
-def _play(
+def follow_lanes(
     program: Program, machine: kernels.Kernels
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Return start and end of all tasks [s], and the tasks played in an order that can be played.
+
+    In a deadlock the last are fewer, and the rest of the times mean nothing.
+    """
     count = len(program)
     start, end = np.empty(count), np.empty(count)
     order = np.empty(count, dtype=np.int64)
@@ -80,16 +84,33 @@ def _play(
         end,
         order,
     )
-    ended = np.zeros(count, dtype=np.bool_)
-    ended[order[:played]] = True
-    return start, end, ended
+    return start, end, order[:played]
 
 
-def _play_numpy(
-    program: Program,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    waits = Waits.of(program.predecessor_offsets, program.predecessors, program.lane_predecessor())
-    levels = Levels.of(waits)
-    ended = np.zeros(len(program), dtype=np.bool_)
-    ended[levels.tasks] = True
-    return (*levels.play(program.duration), ended)
+def refuse_deadlock(program: Program, played: NDArray[np.int64]) -> None:
+    """Raise the deadlock in which only these tasks were played, if there is one.
+
+    Raises
+    ------
+    DeadlockError
+        If any task is missing.
+    """
+    if len(played) < len(program):
+        ended = np.zeros(len(program), dtype=np.bool_)
+        ended[played] = True
+        raise DeadlockError(deadlock_message(program, ended))
+
+
+def refuse_clock(program: Program) -> None:
+    """Refuse a program that only an engine with a clock can play.
+
+    Raises
+    ------
+    SimulatorError
+        If its order or durations depend on the clock.
+    """
+    if program.clock_dependent:
+        raise SimulatorError(
+            "the compiled engine cannot play this program: its order or durations depend on the "
+            "clock; use the engine simpy (auto picks it)"
+        )

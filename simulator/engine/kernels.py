@@ -30,8 +30,12 @@ class Kernels(NamedTuple):
 
     play: Callable[..., int]
     """`play_lanes`."""
-    play_ordered: Callable[..., None]
-    """`play_ordered`."""
+    play_copies: Callable[..., None]
+    """`play_copies`."""
+    critical_path: Callable[..., int]
+    """`critical_path`."""
+    interpolate: Callable[..., None]
+    """`interpolate`."""
 
 
 def available() -> bool:
@@ -53,7 +57,12 @@ def compiled() -> Kernels | None:
         except RuntimeError:  # no directory can be written: every process compiles for itself
             return cast("Function", numba.njit(nogil=True)(function))
 
-    return Kernels(machine_code(play_lanes), machine_code(play_ordered))
+    return Kernels(
+        machine_code(play_lanes),
+        machine_code(play_copies),
+        machine_code(critical_path),
+        machine_code(interpolate),
+    )
 
 
 def play_lanes(  # noqa: PLR0917 - numba calls by position
@@ -137,16 +146,21 @@ def play_lanes(  # noqa: PLR0917 - numba calls by position
     return played
 
 
-def play_ordered(  # noqa: PLR0917 - as above
+def play_copies(  # noqa: PLR0917 - as above
     order: Indices,
     offsets: Indices,
     predecessors: Indices,
     before: Indices,
     joint: NDArray[np.bool_],
-    duration: Floats,
+    fixed: Floats,
+    scaled: Floats,
+    draw: Indices,
+    factors: Floats,
     end: Floats,
 ) -> None:
-    """Play many copies of a program side by side, in an order that is known.
+    """Play copies of a program side by side, each task of each copy for its own time.
+
+    Task t of copy c takes ``fixed[t, c] + scaled[t] * factors[draw[t], c]``.
 
     Parameters
     ----------
@@ -156,22 +170,113 @@ def play_ordered(  # noqa: PLR0917 - as above
         As in `play_lanes`.
     joint
         Tasks that start when every copy has reached them.
-    duration
-        Time of each task of each copy [s], shape ``(tasks, copies)``.
+    fixed
+        Part of each task that has no factor [s], shape ``(tasks, copies)``, or ``(tasks, 1)`` where
+        it is the same for all.
+    scaled
+        Part that is multiplied [s], shape ``(tasks,)``.
+    draw
+        Row of ``factors`` that multiplies each task, -1 for none.
+    factors
+        Shape ``(draws, copies)``.
     end
-        Filled [s]; same shape.
+        Filled [s], shape ``(tasks, copies)``.
     """
-    copies = duration.shape[1]
+    copies = end.shape[1]
+    alike = fixed.shape[1] == 1
     for task in order:
         row = end[task]
+        edge = offsets[task]
         if before[task] >= 0:
             row[:] = end[before[task]]
+        elif edge < offsets[task + 1]:
+            row[:] = end[predecessors[edge]]
+            edge += 1
         else:
             row[:] = 0.0
-        for edge in range(offsets[task], offsets[task + 1]):
+        while edge < offsets[task + 1]:
             other = end[predecessors[edge]]
             for copy in range(copies):
                 row[copy] = max(row[copy], other[copy])
+            edge += 1
         if joint[task]:
             row[:] = row.max()
-        row += duration[task]
+        if alike:
+            row += fixed[task, 0]
+        else:
+            row += fixed[task]
+        if draw[task] >= 0:
+            own = factors[draw[task]]
+            share = scaled[task]
+            for copy in range(copies):
+                row[copy] += share * own[copy]
+
+
+def critical_path(  # noqa: PLR0917 - as above
+    offsets: Indices,
+    predecessors: Indices,
+    before: Indices,
+    joint: NDArray[np.bool_],
+    end: Floats,
+    last: int,
+    copy: int,
+    path_task: Indices,
+    path_copy: Indices,
+) -> int:
+    """Fill the chain of tasks that a task waited for, from itself back; return its length.
+
+    Parameters
+    ----------
+    offsets, predecessors, before, joint
+        As in `play_copies`.
+    end
+        End of each task of each copy [s], shape ``(tasks, copies)``.
+    last, copy
+        The task, and in which copy.
+    path_task, path_copy
+        Filled; shape ``(tasks,)``: a chain passes each task at most once.
+    """
+    copies = end.shape[1]
+    length = 0
+    while last >= 0:
+        path_task[length] = last
+        path_copy[length] = copy
+        length += 1
+        first_copy, stop_copy = (0, copies) if joint[last] else (copy, copy + 1)
+        awaited = -1
+        awaited_copy = copy
+        latest = -1.0
+        for edge in range(offsets[last] - 1, offsets[last + 1]):
+            candidate = before[last] if edge < offsets[last] else predecessors[edge]
+            if candidate >= 0:
+                for other in range(first_copy, stop_copy):
+                    if end[candidate, other] > latest:
+                        latest = end[candidate, other]
+                        awaited = candidate
+                        awaited_copy = other
+        last = awaited
+        copy = awaited_copy
+    return length
+
+
+def interpolate(values: Floats, first: float, step: float, table: Floats, out: Floats) -> None:
+    """Fill ``out`` with a table's values between its points, its ends beyond them.
+
+    Parameters
+    ----------
+    values
+        Where to read the table, any number.
+    first, step
+        ``table[k]`` is the value at ``first + k * step``.
+    table
+        At least two points.
+    out
+        Filled; as many as ``values``.
+    """
+    last = len(table) - 1
+    per_step = 1.0 / step
+    for index in range(len(values)):
+        place = (values[index] - first) * per_step
+        place = min(max(place, 0.0), float(last))
+        cell = min(int(place), last - 1)
+        out[index] = table[cell] + (place - cell) * (table[cell + 1] - table[cell])

@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simulator.program.tasks import NONE
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from simulator.program.tasks import Program
 
     Floats = NDArray[np.float64]
     Indices = NDArray[np.int64]
@@ -28,19 +32,18 @@ class Waits:
     """Task awaited by each edge."""
 
     @classmethod
-    def of(cls, offsets: Indices, predecessors: Indices, before: Indices) -> Waits:
+    def of(cls, program: Program) -> Waits:
         """Return predecessors and lane order together."""
-        count = len(before)
-        lane = np.flatnonzero(before >= 0)
-        counts = np.diff(offsets)
-        held = before >= 0
+        before = program.lane_predecessor()
+        held = before != NONE
+        lane = np.flatnonzero(held)
+        counts = np.diff(program.predecessor_offsets)
         merged = np.concatenate([[0], np.cumsum(counts + held)])
         awaited = np.empty(merged[-1], dtype=np.int64)
         # The lane's own edge comes first, so the others move up by the lanes counted so far.
         awaited[merged[lane]] = before[lane]
         shift = np.repeat(np.cumsum(held), counts)
-        awaited[np.arange(len(predecessors)) + shift] = predecessors
-        assert len(merged) == count + 1  # noqa: S101 - shapes agree by construction
+        awaited[np.arange(len(program.predecessors)) + shift] = program.predecessors
         return cls(merged, awaited)
 
 

@@ -57,8 +57,9 @@ def summarise(
         "breakdown_s": _exact(breakdown, trace.step_time),
         **_memory(scenario, memory),
         "groups": _groups(plan),
+        "rank_classes": trace.program.rank_classes,
         "tasks": len(trace.program),
-        "assumptions": assumptions(plan),
+        "assumptions": assumptions(plan, alike=trace.program.rank_classes == len(memory)),
     }
 
 
@@ -195,11 +196,16 @@ def _group(
     }
 
 
-def assumptions(plan: Plan) -> list[str]:
-    """Return the simplifications that touch this scenario's numbers, a sentence each."""
+def assumptions(plan: Plan, *, alike: bool = True) -> list[str]:
+    """Return the simplifications that touch this scenario's numbers, a sentence each.
+
+    ``alike`` says whether no rank was set apart from the others of its stage.
+    """
     scenario, placed = plan.scenario, plan.placement
     notes = [
-        "All ranks of a stage behave alike: no stragglers, no jitter, no background traffic.",
+        "All ranks of a stage behave alike: no stragglers, no jitter, no background traffic."
+        if alike
+        else "Ranks that are not set apart behave alike: no jitter, no background traffic.",
     ]
     for part in (placed.tensor, placed.context, placed.gradient):
         if part.span.ranks > 1 and not part.uniform:

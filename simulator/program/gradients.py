@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from simulator.hardware.collective_costs import collective_time
 from simulator.hardware.operator_costs import operator_time
@@ -16,6 +16,10 @@ from simulator.precision import Precision
 if TYPE_CHECKING:
     from simulator.parallel.placement import Placement
     from simulator.scenario.scenario import Scenario
+
+
+GRADIENT_NORM: Final = "gradient_norm"
+TIED_EMBEDDING: Final = "embedding_all_reduce"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +73,14 @@ class GradientCosts:
         n_bytes = Precision.FP32.n_bytes
         span = self.placement.model.span
         duration = collective_time(Collective.ALL_REDUCE, n_bytes, span, self.scenario.cluster)
-        return Transfer("gradient_norm", duration, n_bytes)
+        return Transfer(GRADIENT_NORM, duration, n_bytes)
 
     def tied_embedding(self, parameters: int) -> Transfer:
         """Return the all-reduce of a tied embedding's gradient between first and last stage."""
         n_bytes = parameters * self.scenario.software.gradient_reduce_precision.n_bytes
         span = self.placement.stage_links[-1]
         duration = collective_time(Collective.ALL_REDUCE, n_bytes, span, self.scenario.cluster)
-        return Transfer("embedding_all_reduce", duration, n_bytes)
+        return Transfer(TIED_EMBEDDING, duration, n_bytes)
 
     def _bucketed(self, name: str, kind: Collective, n_bytes: float) -> Transfer:
         buckets = max(1, ceil(n_bytes / self.scenario.software.bucket))

@@ -126,7 +126,7 @@ def test_the_kernel_is_right_without_its_compiler(program: Program) -> None:
     again = np.empty((count, 2))
     joint = np.zeros(count, dtype=np.bool_)
     durations = np.stack([program.duration, program.duration], axis=1)
-    kernels.play_ordered(
+    kernels.play_copies(
         order, program.predecessor_offsets, program.predecessors, before, joint, durations, again
     )
     np.testing.assert_array_equal(again, np.stack([end, end], axis=1))
