@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from simulator.engine.choice import play, require_engine
+from simulator.errors import SimulatorError
 from simulator.metrics import memory as stage_memory
 from simulator.metrics.memory import StageMemory, memory_of
 from simulator.metrics.samples import StepSamples, sample_steps
@@ -66,6 +67,44 @@ class Result:
         return memory_figure(
             self.memory_timeline, memory["stages"], memory["capacity"], self.summary
         )
+
+    @property
+    def step_times(self) -> pd.DataFrame:
+        """Step time of every sample: columns sample, step_time_s, without_slow_ranks_s.
+
+        Raises
+        ------
+        SimulatorError
+            If the result has no samples.
+        """
+        import pandas as pd  # noqa: PLC0415 - costs half a second, and few callers need it
+
+        samples = self._sampled()
+        return pd.DataFrame(
+            {
+                "sample": range(len(samples.step_time)),
+                "step_time_s": samples.step_time,
+                "without_slow_ranks_s": samples.without_slow,
+            }
+        )
+
+    def plot_step_times(self) -> Figure:
+        """Return the step times of all samples as a matplotlib figure.
+
+        Raises
+        ------
+        SimulatorError
+            If the result has no samples.
+        """
+        from simulator.report.step_times_plot import step_times_figure  # noqa: PLC0415 - as above
+
+        samples = self._sampled()
+        return step_times_figure(samples.step_time, samples.without_slow, self.summary)
+
+    def _sampled(self) -> StepSamples:
+        if self.samples is None:
+            raise SimulatorError("this result has no samples; simulate with a variation")
+        return self.samples
 
     def write(self, directory: Path | str) -> dict[str, Path]:
         """Write summary, trace and pictures into ``directory``; return the files by kind.

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from simulator.engine.copies import interpolate
-from simulator.program.tasks import NONE
+from simulator.program.tasks import NONE, SpanKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -32,6 +32,8 @@ class Rows:
     """Row of each task, `NONE` for those that draw none; shape ``(tasks,)``."""
     first: Indices
     """First row of each stage, and at the end their number; shape ``(stages + 1,)``."""
+    forward: NDArray[np.bool_]
+    """Which rows are of forward passes, shape ``(rows,)``."""
 
     @classmethod
     def of(cls, program: Program, computed: Floats) -> Rows:
@@ -41,11 +43,12 @@ class Rows:
         of_task = np.full(len(program), NONE, dtype=np.int64)
         of_task[order] = np.arange(len(order))
         stages = np.arange(program.rank_classes + 1)
-        return cls(of_task, np.searchsorted(program.rank_class[order], stages))
+        first = np.searchsorted(program.rank_class[order], stages)
+        return cls(of_task, first, program.kind[order] == SpanKind.FORWARD)
 
-    def of_stage(self, stage: int) -> slice:
+    def of_stage(self, stage: int) -> Indices:
         """Return the rows of one stage."""
-        return slice(int(self.first[stage]), int(self.first[stage + 1]))
+        return np.arange(self.first[stage], self.first[stage + 1])
 
 
 class Factors(NamedTuple):
@@ -98,52 +101,67 @@ class FactorDraw:
 
     def draw(self, generator: np.random.Generator, room: Room) -> Factors:
         """Return the factors of one sample; they lie in ``room`` until it is filled again."""
-        speed = self._speeds(generator)[self._grid]
-        slow = np.any(speed != 1.0, axis=2)
+        speeds = self._speeds(generator)
         if self._variation.per_rank:
-            return self._of_ranks(generator, room, speed, slow)
-        return self._of_groups(generator, room, speed, slow)
+            return self._of_ranks(generator, room, speeds)
+        return self._of_groups(generator, room, speeds)
 
-    def _speeds(self, generator: np.random.Generator) -> Floats:
-        """Return the factor that each rank keeps for the step, shape ``(ranks,)``."""
+    def _speeds(self, generator: np.random.Generator) -> list[tuple[NDArray[np.bool_], Floats]]:
+        """Return rows ``(rows,)`` and the factor that each rank keeps in them, like the grid."""
         slow = self._variation.slow
+        every = np.ones(len(self._rows.forward), dtype=np.bool_)
         if slow is None:
-            return self._known
-        drawn = slow.draw(self._grid.size, generator)
-        return self._known * np.where(drawn, 1.0 + slow.excess, 1.0)
+            return [(every, self._known[self._grid])]
+        drawn = np.where(slow.draw(self._grid.size, generator), 1.0 + slow.excess, 1.0)
+        slowed = (self._known * drawn)[self._grid]
+        if not slow.forward_only:
+            return [(every, slowed)]
+        forward = self._rows.forward
+        return [(forward, slowed), (~forward, self._known[self._grid])]
 
     def _of_groups(
-        self, generator: np.random.Generator, room: Room, speed: Floats, slow: NDArray[np.bool_]
+        self,
+        generator: np.random.Generator,
+        room: Room,
+        speeds: Sequence[tuple[NDArray[np.bool_], Floats]],
     ) -> Factors:
         """Draw the slowest rank of each group; where speeds differ, of those of each speed."""
         self._fill(generator, self._grid.shape[2], room.normal, room.healthy)
+        slow = _slow_groups(speeds)
         if not slow.any():
             return Factors(room.healthy, room.healthy, slow, None)
         np.copyto(room.slow, room.healthy)
-        for stage in np.flatnonzero(slow.any(axis=0)).tolist():
-            own = self._rows.of_stage(stage)
-            for replicas, speeds, counts in _mixtures(speed[:, stage], slow[:, stage]):
-                shape = (own.stop - own.start, len(replicas))
-                each = [self._jitter(generator, ranks, shape) for ranks in counts]
-                room.healthy[own, replicas] = np.max(each, axis=0)
-                slowed = [factor * drawn for factor, drawn in zip(speeds, each, strict=True)]
-                room.slow[own, replicas] = np.max(slowed, axis=0)
+        for rows, speed in speeds:
+            differs = np.any(speed != 1.0, axis=2)
+            for stage in np.flatnonzero(differs.any(axis=0)).tolist():
+                own = self._rows.of_stage(stage)[rows[self._rows.of_stage(stage)]]
+                for replicas, each, counts in _mixtures(speed[:, stage], differs[:, stage]):
+                    shape = (len(own), len(replicas))
+                    drawn = [self._jitter(generator, ranks, shape) for ranks in counts]
+                    slowed = [factor * some for factor, some in zip(each, drawn, strict=True)]
+                    cells = np.ix_(own, replicas)
+                    room.healthy[cells] = np.max(drawn, axis=0)
+                    room.slow[cells] = np.max(slowed, axis=0)
         return Factors(room.healthy, room.slow, slow, None)
 
     def _of_ranks(
-        self, generator: np.random.Generator, room: Room, speed: Floats, slow: NDArray[np.bool_]
+        self,
+        generator: np.random.Generator,
+        room: Room,
+        speeds: Sequence[tuple[NDArray[np.bool_], Floats]],
     ) -> Factors:
         """Draw every rank."""
         replicas, stages, members = self._grid.shape
         slowest = np.empty(room.slow.shape, dtype=np.intp)
         for stage in range(stages):
             own = self._rows.of_stage(stage)
-            each = self._jitter(generator, 1, (own.stop - own.start, replicas, members))
+            each = self._jitter(generator, 1, (len(own), replicas, members))
             room.healthy[own] = each.max(axis=2)
-            each *= speed[:, stage]
+            for rows, speed in speeds:
+                each[rows[own]] *= speed[:, stage]
             slowest[own] = each.argmax(axis=2)
             room.slow[own] = each.max(axis=2)
-        return Factors(room.healthy, room.slow, slow, slowest)
+        return Factors(room.healthy, room.slow, _slow_groups(speeds), slowest)
 
     def _jitter(self, generator: np.random.Generator, ranks: int, shape: tuple[int, ...]) -> Floats:
         """Return factors of the slowest of so many ranks."""
@@ -160,6 +178,12 @@ class FactorDraw:
             return
         generator.standard_normal(out=normal)
         interpolate(self._tables[ranks], normal, out, numba=self._numba)
+
+
+def _slow_groups(speeds: Sequence[tuple[NDArray[np.bool_], Floats]]) -> NDArray[np.bool_]:
+    """Return which groups have a rank of another speed in any rows, ``(replicas, stages)``."""
+    slow: NDArray[np.bool_] = np.any([np.any(speed != 1.0, axis=2) for _, speed in speeds], axis=0)
+    return slow
 
 
 def _mixtures(

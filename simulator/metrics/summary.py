@@ -203,9 +203,9 @@ def assumptions(plan: Plan, *, alike: bool = True) -> list[str]:
     """
     scenario, placed = plan.scenario, plan.placement
     notes = [
-        "All ranks of a stage behave alike: no stragglers, no jitter, no background traffic."
+        "As priced, all ranks of a stage behave alike: no stragglers, jitter or background traffic."
         if alike
-        else "Ranks that are not set apart behave alike: no jitter, no background traffic.",
+        else "All other ranks of a stage behave alike: no jitter or background traffic.",
     ]
     for part in (placed.tensor, placed.context, placed.gradient):
         if part.span.ranks > 1 and not part.uniform:

@@ -52,6 +52,7 @@ def variation_summary(
         },
         "cost_s": {"jitter": without_slow - priced, "slow_ranks": mean - without_slow},
         "slow_critical_fraction": samples.slow_critical / mean,
+        "critical_fraction_by_stage": (samples.critical.sum(axis=0) / mean).tolist(),
         "pace": _pace(samples, mean),
         "assumptions": _assumptions(plan, variation),
     }
@@ -80,6 +81,7 @@ def _drawn(
         "excess": slow.excess,
         "unit": "rank" if slow.ranks_together == 1 else "node",
         "units": slow.count(scenario.accelerators),
+        "forward_only": slow.forward_only,
     }
     return {
         "samples": variation.samples,

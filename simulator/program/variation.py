@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 LARGEST_SAMPLES: Final = 1_000_000
 LARGEST_EXCESS: Final = 10.0
+FORWARD_ONLY: Final = ":forward"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class SlowShare:
     """0.1: compute takes 1.1 times as long."""
     ranks_together: int = 1
     """Neighbouring ranks that are slow together: 1, or the accelerators of a node."""
+    forward_only: bool = False
+    """Only forward passes take longer (as MegaScale observed of its slow machines)."""
 
     def draw(self, ranks: int, generator: np.random.Generator) -> NDArray[np.bool_]:
         """Return which of ``ranks`` are slow: as many as the share says, anywhere."""
@@ -84,12 +87,14 @@ class Variation:
 def parse_slow_share(option: str, text: str, ranks_together: int = 1) -> SlowShare:
     """Return the share of a text such as ``0.5%:10%``: how many are slow, and by how much.
 
+    ``0.5%:10%:forward`` makes forward passes slow alone.
+
     Raises
     ------
     SimulatorError
         If it is no such text or a share is out of range.
     """
-    parts = [part.strip() for part in text.split(":")]
+    parts = [part.strip() for part in text.removesuffix(FORWARD_ONLY).split(":")]
     try:
         share, excess = (float(part.removesuffix("%")) / 100 for part in parts)
     except ValueError:
@@ -98,6 +103,6 @@ def parse_slow_share(option: str, text: str, ranks_together: int = 1) -> SlowSha
     if not (in_percent and 0 <= share <= 1 and 0 <= excess <= LARGEST_EXCESS):
         raise SimulatorError(
             f"{option} {text}: must be SHARE%:EXCESS%, such as 0.5%:10% for one in two hundred "
-            f"whose compute takes 10 % longer"
+            f"whose compute takes 10 % longer, or SHARE%:EXCESS%{FORWARD_ONLY}"
         )
-    return SlowShare(share, excess, ranks_together)
+    return SlowShare(share, excess, ranks_together, text.endswith(FORWARD_ONLY))

@@ -22,6 +22,7 @@ from simulator.report.quantities import (
     time_text,
     time_unit,
 )
+from simulator.report.variation_tables import perturbation_table, variation_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -65,8 +66,13 @@ def summary_tables(summary: Mapping[str, Any]) -> list[RenderableType]:
     ]
     if summary["groups"]:
         parts.append(groups_table(summary["groups"]))
-    if summary["assumptions"]:
-        parts.append(_listing("Assumptions", summary["assumptions"]))
+    if "perturbations" in summary:
+        parts.append(perturbation_table(summary))
+    if "variation" in summary:
+        parts += variation_tables(summary["variation"])
+    notes = [*summary["assumptions"], *summary.get("variation", {}).get("assumptions", [])]
+    if notes:
+        parts.append(_listing("Assumptions", notes))
     return spaced(parts)
 
 
