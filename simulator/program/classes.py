@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReplicaClasses:
-    """Data-parallel replicas by behaviour, the most frequent first."""
+    """Data-parallel replicas by behaviour: the most frequent first, of those the least slow."""
 
     example: Indices
     """A replica of each class: the first; shape ``(classes,)``."""
@@ -83,7 +83,7 @@ def replica_classes(features: NDArray[np.float64]) -> ReplicaClasses:
     _, example, number, count = np.unique(
         chain, return_index=True, return_inverse=True, return_counts=True
     )
-    frequent = np.lexsort((example, -count))
+    frequent = np.lexsort((example, features[example].sum(axis=(1, 2)), -count))
     position = np.argsort(frequent)
     return ReplicaClasses(example[frequent], count[frequent], position[number])
 
