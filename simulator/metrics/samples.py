@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Event
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -88,13 +89,17 @@ def sample_steps(
         If a perturbation names no rank of the job, or the program depends on the clock.
     """
     sampler = _Sampler(program, plan, variation, perturbations, numba=numba)
-    seeds = np.random.SeedSequence(variation.seed).spawn(variation.samples)
+
+    stopped = Event()
 
     def play(numbers: range) -> list[_Sample]:
         room = sampler.room()
         played = []
         for number in numbers:
-            played.append(sampler.play(np.random.default_rng(seeds[number]), room))
+            if stopped.is_set():
+                break
+            seed = np.random.SeedSequence(variation.seed, spawn_key=(number,))
+            played.append(sampler.play(np.random.default_rng(seed), room))
             if on_progress is not None:
                 on_progress()
         return played
@@ -102,7 +107,11 @@ def sample_steps(
     workers = min(os.cpu_count() or 1, variation.samples)
     with ThreadPoolExecutor(workers) as pool:
         parts = [range(first, variation.samples, workers) for first in range(workers)]
-        results = list(pool.map(play, parts))
+        try:
+            results = list(pool.map(play, parts))
+        except BaseException:  # an interrupt, too, must not wait for all samples
+            stopped.set()
+            raise
     samples = [results[number % workers][number // workers] for number in range(variation.samples)]
     return sampler.gather(samples)
 
