@@ -6,24 +6,27 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from simulator.engine.events import play_events
+from simulator.engine.choice import play, require_engine
 from simulator.errors import SimulatorError
 from simulator.metrics import memory as stage_memory
 from simulator.metrics.memory import StageMemory, memory_of
+from simulator.metrics.samples import StepSamples, sample_steps
 from simulator.metrics.summary import summarise
+from simulator.metrics.variation import perturbation_summary, variation_summary
 from simulator.program.build import Plan, build_program, make_plan
+from simulator.program.classes import perturbed
+from simulator.program.perturbations import Perturbations
 from simulator.scenario import Scenario, load_scenario
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import pandas as pd
     from matplotlib.figure import Figure
 
     from simulator.engine.trace import Trace
-
-ENGINES = ("auto", "simpy")
-"""Engines by name; ``auto`` takes the fastest that plays the program."""
+    from simulator.program.variation import Variation
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Result:
     played: Trace
     memory: tuple[StageMemory, ...]
     """Memory of each pipeline stage over the step."""
+    samples: StepSamples | None = None
+    """The same step with what varies drawn anew each time, if that was asked for."""
 
     @cached_property
     def trace(self) -> pd.DataFrame:
@@ -63,6 +68,44 @@ class Result:
             self.memory_timeline, memory["stages"], memory["capacity"], self.summary
         )
 
+    @property
+    def step_times(self) -> pd.DataFrame:
+        """Step time of every sample: columns sample, step_time_s, without_slow_ranks_s.
+
+        Raises
+        ------
+        SimulatorError
+            If the result has no samples.
+        """
+        import pandas as pd  # noqa: PLC0415 - costs half a second, and few callers need it
+
+        samples = self._sampled()
+        return pd.DataFrame(
+            {
+                "sample": range(len(samples.step_time)),
+                "step_time_s": samples.step_time,
+                "without_slow_ranks_s": samples.without_slow,
+            }
+        )
+
+    def plot_step_times(self) -> Figure:
+        """Return the step times of all samples as a matplotlib figure.
+
+        Raises
+        ------
+        SimulatorError
+            If the result has no samples.
+        """
+        from simulator.report.step_times_plot import step_times_figure  # noqa: PLC0415 - as above
+
+        samples = self._sampled()
+        return step_times_figure(samples.step_time, samples.without_slow, self.summary)
+
+    def _sampled(self) -> StepSamples:
+        if self.samples is None:
+            raise SimulatorError("this result has no samples; simulate with a variation")
+        return self.samples
+
     def write(self, directory: Path | str) -> dict[str, Path]:
         """Write summary, trace and pictures into ``directory``; return the files by kind.
 
@@ -78,7 +121,14 @@ class Result:
         return write_results(self, directory)
 
 
-def simulate(scenario: Scenario | Path | str, *, engine: str = "auto") -> Result:
+def simulate(
+    scenario: Scenario | Path | str,
+    *,
+    engine: str = "auto",
+    perturbations: Perturbations | None = None,
+    variation: Variation | None = None,
+    on_progress: Callable[[], None] | None = None,
+) -> Result:
     """Return the result of one training step of ``scenario``.
 
     Parameters
@@ -86,24 +136,44 @@ def simulate(scenario: Scenario | Path | str, *, engine: str = "auto") -> Result
     scenario
         A scenario, or the path of its YAML file.
     engine
-        ``simpy`` (the reference), or ``auto``.
+        ``simpy`` (the reference), ``compiled``, or ``auto``: the fastest that plays the program.
+
+    perturbations
+        Ranks that are slow; they split the rank classes that they touch.
+    variation
+        What to draw anew for every one of how many samples of the step, beside the step itself.
+    on_progress
+        Called after every sample, from any thread.
 
     Raises
     ------
     SimulatorError
-        If the scenario is wrong, or there is no such engine.
+        If the scenario is wrong, there is no such engine, or a perturbation or variation names
+        ranks that the job does not have.
     """
-    if engine not in ENGINES:
-        raise SimulatorError(f"no engine is called {engine!r}; there are: {', '.join(ENGINES)}")
+    require_engine(engine)
     if not isinstance(scenario, Scenario):
         scenario = load_scenario(scenario)
     plan = make_plan(scenario)
-    trace = play_events(build_program(plan))
-    memory = memory_of(trace, plan)
+    program = build_program(plan)
+    played, player = play(program, engine)
+    priced = played.step_time
+    if perturbations:
+        played, player = play(perturbed(program, plan, perturbations), engine)
+    memory = memory_of(played, plan)
+    summary = summarise(played, plan, memory, player)
+    samples = None
+    if perturbations:
+        summary["perturbations"] = perturbation_summary(perturbations, priced)
+    if variation is not None:
+        given = perturbations or Perturbations()
+        samples = sample_steps(program, plan, variation, given, on_progress=on_progress)
+        summary["variation"] = variation_summary(samples, plan, variation, given, priced)
     return Result(
         scenario=scenario,
-        summary=summarise(trace, plan, memory, "simpy"),
+        summary=summary,
         plan=plan,
-        played=trace,
+        played=played,
         memory=memory,
+        samples=samples,
     )

@@ -10,11 +10,14 @@ from rich.console import Console
 from simulator.api import simulate
 from simulator.catalog import Catalog
 from simulator.cli.output import print_files, write_json
+from simulator.cli.variation import sampling_progress
 from simulator.report.tables import headline, summary_tables
 from simulator.scenario import load_scenario
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from simulator.cli.variation import VariationOptions
 
 SUFFIXES: Final = (".yaml", ".yml")
 """What only the name of a file ends in."""
@@ -29,6 +32,7 @@ def run_scenario(
     engine: str,
     overrides: Sequence[str],
     profiles: Sequence[Path],
+    options: VariationOptions,
 ) -> None:
     """Simulate a scenario and print its summary, with the files if any were written.
 
@@ -39,7 +43,15 @@ def run_scenario(
     """
     path = _path(scenario, Catalog(tuple(profiles)))
     loaded = load_scenario(path, overrides=overrides, profiles=profiles)
-    result = simulate(loaded, engine=engine)
+    variation = options.variation(loaded)
+    with sampling_progress(variation) as advance:
+        result = simulate(
+            loaded,
+            engine=engine,
+            perturbations=options.perturbations(),
+            variation=variation,
+            on_progress=advance,
+        )
     files = result.write(out) if out is not None else {}
     if as_json:
         _print_json(result.summary, files)

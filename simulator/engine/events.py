@@ -10,20 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import simpy
 
+from simulator.engine.deadlock import deadlock_message
 from simulator.engine.flows import ActiveFlows, FlowTable
 from simulator.engine.trace import Trace
 from simulator.errors import DeadlockError
-from simulator.program.tasks import NONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
-    import networkx as nx
-
     from simulator.program.tasks import Program
-
-NAMED_WAITS = 8
-"""Waiting tasks that a deadlock's message lists."""
 
 
 def play_events(program: Program) -> Trace:
@@ -43,7 +38,7 @@ def play_events(program: Program) -> Trace:
     player = _Player(program)
     player.environment.run()
     if player.unplayed:
-        raise DeadlockError(_deadlock_message(program, player))
+        raise DeadlockError(deadlock_message(program, np.array(player.ended)))
     return Trace(program, np.array(player.start), np.array(player.end))
 
 
@@ -57,8 +52,6 @@ class _Player:
         self.end = [0.0] * count
         self.ended = [False] * count
         self.unplayed = count
-        self.standing: dict[int, int] = {}
-        """Lane -> task at which it stands."""
         self._waiting: dict[int, simpy.Event] = {}
         self._offsets = program.predecessor_offsets.tolist()
         self._predecessors = program.predecessors.tolist()
@@ -69,13 +62,12 @@ class _Player:
         boundaries = np.flatnonzero(np.diff(keys[order])) + 1
         for tasks in np.split(order, boundaries):
             if len(tasks):
-                self.environment.process(self._lane(int(keys[tasks[0]]), tasks.tolist()))
+                self.environment.process(self._lane(tasks.tolist()))
 
-    def _lane(self, key: int, tasks: list[int]) -> Generator[simpy.Event, None, None]:
+    def _lane(self, tasks: list[int]) -> Generator[simpy.Event, None, None]:
         """Play the tasks of one lane in order."""
         environment = self.environment
         for task in tasks:
-            self.standing[key] = task
             for before in self._predecessors[self._offsets[task] : self._offsets[task + 1]]:
                 if not self.ended[before]:
                     yield self._end_of(before)
@@ -85,7 +77,6 @@ class _Player:
             elif self._durations[task] > 0:
                 yield environment.timeout(self._durations[task])
             self._finish(task)
-        del self.standing[key]
 
     def _end_of(self, task: int) -> simpy.Event:
         """Return the event of a task's end; made only where somebody waits for it."""
@@ -174,30 +165,3 @@ class _Wire:
         timer = self._environment.timeout(delay)
         timer.callbacks.append(call)
         return timer
-
-
-def _deadlock_message(program: Program, player: _Player) -> str:
-    """Return who waits for whom: the circle, or else every task at which a lane stands."""
-    from networkx import DiGraph, NetworkXNoCycle, find_cycle  # noqa: PLC0415 - slow, and rare
-
-    waits: nx.DiGraph[int] = DiGraph()
-    before = program.lane_predecessor()
-    heads = list(player.standing.values())
-    for task in range(len(program)):
-        if not player.ended[task]:
-            waits.add_edges_from(
-                (task, int(other))
-                for other in (*program.predecessors_of(task), before[task])
-                if other != NONE and not player.ended[other]
-            )
-    try:
-        circle = [edge[0] for edge in find_cycle(waits, heads)]
-    except NetworkXNoCycle:
-        circle = heads
-    named = [program.label(task) for task in circle[:NAMED_WAITS]]
-    more = len(circle) - len(named)
-    listed = " <- ".join(named) + (f" <- … ({more} more)" if more > 0 else "")
-    return (
-        f"deadlock: {player.unplayed} of {len(program)} tasks never start; "
-        f"waiting in a circle: {listed}"
-    )

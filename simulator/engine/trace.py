@@ -54,13 +54,15 @@ class Trace:
         program = self.program
         binding = program.lane_predecessor()
         latest = np.where(binding == NONE, -np.inf, self.end[binding])
-        counts = np.diff(program.predecessor_offsets)
-        tasks = np.repeat(np.arange(len(program)), counts)
+        waits = np.flatnonzero(np.diff(program.predecessor_offsets))
+        if not len(waits):
+            return binding
+        counts = np.diff(program.predecessor_offsets)[waits]
+        first = program.predecessor_offsets[waits]
         ends = self.end[program.predecessors]
-        order = np.lexsort((ends, tasks))
-        last_of_task = np.cumsum(counts)[counts > 0] - 1
-        waits = np.flatnonzero(counts)
-        candidate = program.predecessors[order[last_of_task]]
+        is_last = ends == np.repeat(np.maximum.reduceat(ends, first), counts)
+        edge = np.where(is_last, np.arange(len(ends)), NONE)
+        candidate = program.predecessors[np.maximum.reduceat(edge, first)]
         later = self.end[candidate] > latest[waits]
         binding[waits[later]] = candidate[later]
         return binding

@@ -9,14 +9,14 @@ still computed, is **bubble**. The categories of a stage add up to the step time
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 from simulator.program.tasks import NONE, Lane, SpanKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
@@ -64,8 +64,7 @@ def break_down(trace: Trace) -> Breakdown:
     Each class's categories add up to the step time (to rounding); so does their mean over ranks.
     """
     spent = _busy(trace)
-    for rank_class, awaited, start, end in _waits(trace):
-        _follow(trace, awaited, start, end, spent[rank_class])
+    _follow(trace, _waits(trace), spent)
     weights = trace.program.weight / trace.program.weight.sum()
     return Breakdown(
         by_class=tuple(dict(zip(NAMES, row, strict=True)) for row in spent.tolist()),
@@ -94,42 +93,80 @@ def _busy(trace: Trace) -> NDArray[np.float64]:
     return spent
 
 
-def _waits(trace: Trace) -> Iterator[tuple[int, int, float, float]]:
-    """Yield each wait of a compute lane: its class, the task awaited, its start and end."""
+class _Waits(NamedTuple):
+    """Waits of compute lanes in columns, shape ``(waits,)``."""
+
+    rank_class: NDArray[np.int64]
+    awaited: NDArray[np.int64]
+    """The task whose end ended the wait."""
+    start: NDArray[np.float64]
+    end: NDArray[np.float64]
+
+    def where(self, chosen: NDArray[np.bool_]) -> _Waits:
+        """Return the chosen waits."""
+        return _Waits(
+            self.rank_class[chosen], self.awaited[chosen], self.start[chosen], self.end[chosen]
+        )
+
+
+def _waits(trace: Trace) -> _Waits:
+    """Return the waits of all compute lanes: before their tasks, and after the last."""
     program = trace.program
     on_lane = np.flatnonzero(program.lane == Lane.COMPUTE)
     tasks = on_lane[np.argsort(program.rank_class[on_lane], kind="stable")]
-    owner = program.rank_class[tasks]
-    begins = np.concatenate([[True], owner[1:] != owner[:-1]])
+    owner = program.rank_class[tasks].astype(np.int64)
+    begins = np.diff(owner, prepend=NONE) != 0
     free = np.where(begins, 0.0, np.concatenate([[0.0], trace.end[tasks[:-1]]]))
-    for at in np.flatnonzero(trace.start[tasks] > free):
-        task = tasks[at]
-        yield int(owner[at]), int(trace.binding[task]), float(free[at]), float(trace.start[task])
-    for rank_class in range(program.rank_classes):
-        own = np.flatnonzero(program.rank_class == rank_class)
-        last = int(own[np.argmax(trace.end[own])])
-        computed = own[program.lane[own] == Lane.COMPUTE]
-        end = float(trace.end[computed].max(initial=0.0))
-        if end < trace.step_time:
-            yield rank_class, last, end, trace.step_time
+    late = np.flatnonzero(trace.start[tasks] > free)
+    within = _Waits(owner[late], trace.binding[tasks[late]], free[late], trace.start[tasks[late]])
+    after = _after_the_last(trace, tasks)
+    return _Waits(
+        np.concatenate([within.rank_class, after.rank_class]),
+        np.concatenate([within.awaited, after.awaited]),
+        np.concatenate([within.start, after.start]),
+        np.concatenate([within.end, after.end]),
+    )
 
 
-def _follow(
-    trace: Trace, awaited: int, start: float, end: float, spent: NDArray[np.float64]
-) -> None:
-    """Divide the wait from start to end between the communication awaited and the bubble."""
+def _after_the_last(trace: Trace, computed: NDArray[np.int64]) -> _Waits:
+    """Return the wait of each class from its last compute task to the end of the step."""
     program = trace.program
-    clock = end
-    while clock > start and awaited != NONE:
-        kind = SpanKind(int(program.kind[awaited]))
-        if kind.is_communication:
-            # After a class's last task nothing runs that it could wait for: bubble.
-            over = max(start, min(clock, float(trace.end[awaited])))
-            began = max(start, min(over, float(trace.start[awaited])))
-            spent[COLUMN[SpanKind.GATE]] += clock - over
-            spent[COLUMN[kind]] += over - began
-            clock = began
-        elif program.lane[awaited] != Lane.GATE:
-            break
-        awaited = int(trace.binding[awaited])
-    spent[COLUMN[SpanKind.GATE]] += clock - start
+    end = np.zeros(program.rank_classes)
+    np.maximum.at(end, program.rank_class[computed], trace.end[computed])
+    own = np.flatnonzero(program.rank_class != NONE)
+    # The first of those that end last: sorted by class and end, ties from the last task back.
+    order = own[np.lexsort((-own, trace.end[own], program.rank_class[own]))]
+    ends_class = np.diff(program.rank_class[order], append=program.rank_classes) != 0
+    last = order[ends_class]
+    owner = program.rank_class[last].astype(np.int64)
+    waits = _Waits(owner, last, end[owner], np.full(len(last), trace.step_time))
+    return waits.where(waits.start < waits.end)
+
+
+def _follow(trace: Trace, waits: _Waits, spent: NDArray[np.float64]) -> None:
+    """Divide waits between the communication awaited and the bubble, all of them a link at a time.
+
+    Each wait is followed from its end back through what was waited for: time while communication
+    ran is exposed, time after it or before it is bubble.
+    """
+    program = trace.program
+    column_of = np.array([COLUMN[kind] for kind in SpanKind])
+    communicates = np.array([kind.is_communication for kind in SpanKind])
+    bubble = COLUMN[SpanKind.GATE]
+    cells = spent.reshape(-1)
+    while len(waits.awaited):
+        known = waits.awaited != NONE
+        kind = np.where(known, program.kind[waits.awaited], SpanKind.GATE)
+        talks = known & communicates[kind]
+        # After a class's last task nothing runs that it could wait for: bubble.
+        over = np.where(talks, np.minimum(waits.end, trace.end[waits.awaited]), waits.end)
+        over = np.maximum(waits.start, over)
+        began = np.where(talks, np.minimum(over, trace.start[waits.awaited]), waits.end)
+        began = np.maximum(waits.start, began)
+        row = waits.rank_class * len(NAMES)
+        np.add.at(cells, row + bubble, np.where(talks, waits.end - over, 0.0))
+        np.add.at(cells, row + column_of[kind], np.where(talks, over - began, 0.0))
+        further = known & (talks | (program.lane[waits.awaited] == Lane.GATE))
+        further &= began > waits.start
+        np.add.at(cells, row + bubble, np.where(further, 0.0, began - waits.start))
+        waits = waits._replace(awaited=trace.binding[waits.awaited], end=began).where(further)

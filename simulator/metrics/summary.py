@@ -62,8 +62,9 @@ def summarise(
         "network": _network(scenario),
         "transfers": transfers(trace),
         "links": link_use(trace),
+        "rank_classes": trace.program.rank_classes,
         "tasks": len(trace.program),
-        "assumptions": assumptions(plan),
+        "assumptions": assumptions(plan, alike=trace.program.rank_classes == len(memory)),
     }
 
 
@@ -180,11 +181,16 @@ def _network(scenario: Scenario) -> dict[str, Any]:
     }
 
 
-def assumptions(plan: Plan) -> list[str]:
-    """Return the simplifications that touch this scenario's numbers, a sentence each."""
+def assumptions(plan: Plan, *, alike: bool = True) -> list[str]:
+    """Return the simplifications that touch this scenario's numbers, a sentence each.
+
+    ``alike`` says whether no rank was set apart from the others of its stage.
+    """
     scenario, placed = plan.scenario, plan.placement
     notes = [
-        "All ranks of a stage behave alike: no stragglers, no jitter.",
+        "As priced, all ranks of a stage behave alike: no stragglers, no jitter."
+        if alike
+        else "All other ranks of a stage behave alike: no jitter.",
         *_network_assumptions(plan),
     ]
     for part in (placed.tensor, placed.context, placed.gradient):

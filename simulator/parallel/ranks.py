@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simulator.operators import Axis
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from simulator.operators import Axis
     from simulator.parallel.layout import Layout
 
 
@@ -36,3 +37,15 @@ def groups(layout: Layout, axes: Sequence[Axis]) -> NDArray[np.int64]:
     size = int(np.prod([grid.shape[position] for position in positions]))
     members = np.transpose(grid, [*kept, *sorted(positions)]).reshape(-1, size)
     return np.sort(members, axis=1)
+
+
+def replica_grid(layout: Layout) -> NDArray[np.int64]:
+    """Return ranks by data-parallel replica, pipeline stage and place among those who share both.
+
+    Shape ``(data, pipeline, context * tensor)``: ranks along the last axis form the groups that
+    meet inside every action.
+    """
+    outermost_first = list(reversed(layout.order))
+    axes = (Axis.DATA, Axis.PIPELINE, Axis.CONTEXT, Axis.TENSOR)
+    grid = np.transpose(rank_grid(layout), [outermost_first.index(axis) for axis in axes])
+    return grid.reshape(layout.data, layout.pipeline, -1)

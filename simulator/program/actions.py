@@ -204,14 +204,16 @@ def _action_columns(
     table: ActionTable, actions: Actions, virtual: Indices, owner: Indices
 ) -> dict[str, NDArray[Any]]:
     """Return the columns of all rows of a stage as if every row were its whole action."""
-    pairs, inverse = np.unique(
-        np.stack([actions.kinds.astype(np.int64), virtual]), axis=1, return_inverse=True
-    )
-    kinds = [Kind(int(kind)) for kind in pairs[0]]
-    wholes = [table.whole(kind, int(v)) for kind, v in zip(kinds, pairs[1], strict=True)]
-    which = inverse.reshape(-1)[owner]
+    code = virtual * len(Kind) + actions.kinds
+    used = np.flatnonzero(np.bincount(code))
+    virtuals = (used // len(Kind)).tolist()
+    kinds = [Kind(number) for number in (used % len(Kind)).tolist()]
+    wholes = [table.whole(kind, v) for kind, v in zip(kinds, virtuals, strict=True)]
+    position = np.zeros(len(Kind) * (max(virtuals) + 1), dtype=np.int64)
+    position[used] = np.arange(len(used))
+    which = position[code][owner]
     names = [table.tasks.name(kind.name.lower()) for kind in kinds]
-    layers = [table.passes[int(v)].first_layer for v in pairs[1]]
+    layers = [table.passes[v].first_layer for v in virtuals]
     return {
         "lane": np.full(len(owner), Lane.COMPUTE, dtype=np.int8),
         "kind": np.array([SPAN_KINDS[kind] for kind in kinds], dtype=np.int8)[which],
@@ -236,10 +238,14 @@ def _send_columns(
     costs: Mapping[int, CollectiveCost],
 ) -> None:
     """Turn ``rows`` into transfers to ``receiver``."""
+    peers = np.flatnonzero(np.bincount(receiver)).tolist()
+    time, latency = np.zeros((2, len(table.passes) + 1))
+    time[peers] = [costs[peer].time for peer in peers]
+    latency[peers] = [costs[peer].latency for peer in peers]
     columns["lane"][rows] = Lane.COMPUTE if table.blocking else Lane.PIPELINE_SEND
     columns["kind"][rows] = SpanKind.PIPELINE
-    columns["duration"][rows] = [costs[int(peer)].time for peer in receiver]
-    columns["latency"][rows] = [costs[int(peer)].latency for peer in receiver]
+    columns["duration"][rows] = time[receiver]
+    columns["latency"][rows] = latency[receiver]
     columns["peer"][rows] = receiver
     columns["n_bytes"][rows] = table.transfer.message
     columns["layer"][rows] = NONE

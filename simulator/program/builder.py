@@ -118,16 +118,17 @@ class ProgramBuilder:
         columns = {key: np.concatenate([block[key] for block in self._blocks]) for key in COLUMNS}
         tasks = np.concatenate([edge[0] for edge in self._edges] or [np.zeros(0, np.int64)])
         before = np.concatenate([edge[1] for edge in self._edges] or [np.zeros(0, np.int64)])
-        order = np.lexsort((before, tasks))
         counts = np.bincount(tasks, minlength=self._tasks)
         links = self._link_table()
         links.check(columns["duration"] - columns["latency"])
+        # One number for each edge sorts several times faster than two columns.
+        edges = np.sort(tasks * self._tasks + before)
         return Program(
             rank_classes=self.rank_classes,
             stage=self._stage,
             weight=self._weight,
             predecessor_offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-            predecessors=before[order],
+            predecessors=edges - np.repeat(np.arange(self._tasks) * self._tasks, counts),
             links=links,
             patterns=tuple(self._patterns),
             names=tuple(self._names),

@@ -9,7 +9,7 @@ different from the others.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from simulator.program.tasks import Program
 
     Indices = NDArray[np.int64]
+
+
+ALL: Final = np.ones(1)
+"""The share of the ranks that a single copy of the rank classes stands for."""
 
 
 def unfold(program: Program, replicas: int, slowdown: ArrayLike | None = None) -> Program:
@@ -59,17 +63,40 @@ def unfold(program: Program, replicas: int, slowdown: ArrayLike | None = None) -
     its own; its part of a collective ends when its own links have moved it.
     """
     factors = _factors(replicas, slowdown)
-    count = len(program)
-    builder = _copied_tables(program, replicas)
-    for replica, factor in enumerate(factors.tolist()):
-        builder.add(count, **_replica_columns(program, replica, factor))
-        _copy_links(builder, program, replica, np.arange(count) + replica * count)
+    computes = (program.lane == Lane.COMPUTE) & (program.peer == NONE)
+    return split(
+        program,
+        program.duration * np.where(computes, factors[:, np.newaxis], 1.0),
+        np.ones(replicas),
+    )
+
+
+def split(program: Program, duration: ArrayLike, count: ArrayLike) -> Program:
+    """Return ``program`` with every rank class split into classes that meet in collectives.
+
+    Rank classes and tasks are numbered as by `unfold`; each has links of its own.
+
+    Parameters
+    ----------
+    program
+        A folded program.
+    duration
+        Time of every task in each class of replicas [s], shape ``(classes, tasks)``.
+    count
+        Replicas in each class, shape ``(classes,)``: their share of the ranks.
+    """
+    durations = np.asarray(duration, dtype=np.float64)
+    tasks = len(program)
+    builder = _copied_tables(program, shares=np.asarray(count) / np.sum(count))
+    for replica, seconds in enumerate(durations):
+        builder.add(tasks, **_replica_columns(program, replica, seconds))
+        _copy_links(builder, program, replica, np.arange(tasks) + replica * tasks)
     joint = np.flatnonzero(program.collective)
-    gate = np.full(count, NONE, dtype=np.int64)
+    gate = np.full(tasks, NONE, dtype=np.int64)
     gate[joint] = builder.add(len(joint), name=program.name[joint])
     waiting, awaited = _edges(program, joint)
     joined = gate[waiting] != NONE
-    for first in range(0, replicas * count, count):
+    for first in range(0, len(durations) * tasks, tasks):
         copies = np.where(joined, gate[waiting], waiting + first)
         builder.after(copies, awaited + first)
         builder.after(joint + first, gate[joint])
@@ -91,7 +118,7 @@ def unroll(program: Program) -> Program:
     last = np.cumsum(counts) - 1
     first = last - counts + 1
     owner = np.repeat(np.arange(len(program)), counts)
-    builder = _copied_tables(program, 1, names=pieces.names, patterns=())
+    builder = _copied_tables(program, names=pieces.names, patterns=())
     builder.add(len(owner), **_piece_columns(program, pieces, owner, first))
     _copy_links(builder, program, 0, first)
     waits = np.repeat(np.arange(len(program)), np.diff(program.predecessor_offsets))
@@ -118,18 +145,19 @@ def _factors(replicas: int, slowdown: ArrayLike | None) -> NDArray[np.float64]:
 
 def _copied_tables(
     program: Program,
-    replicas: int,
     *,
+    shares: NDArray[np.float64] = ALL,
     names: Iterable[str] | None = None,
     patterns: Iterable[Pattern] | None = None,
 ) -> ProgramBuilder:
     """Return a builder with the program's rank classes, names and patterns, numbered alike.
 
+    The rank classes come once for each entry of ``shares``, with that share of the ranks.
     ``names`` and ``patterns`` take the place of the program's own where given.
     """
     builder = ProgramBuilder(
-        np.tile(program.stage, replicas).tolist(),
-        np.tile(program.weight / replicas, replicas).tolist(),
+        np.tile(program.stage, len(shares)).tolist(),
+        np.outer(shares, program.weight).reshape(-1).tolist(),
     )
     for name in program.names if names is None else names:
         builder.name(name)
@@ -150,14 +178,15 @@ def _copy_links(builder: ProgramBuilder, program: Program, replica: int, task: I
     builder.occupy(task[links.tasks], np.array(new, dtype=np.int64)[links.used], links.n_bytes)
 
 
-def _replica_columns(program: Program, replica: int, factor: float) -> dict[str, NDArray[Any]]:
+def _replica_columns(
+    program: Program, replica: int, duration: NDArray[np.float64]
+) -> dict[str, NDArray[Any]]:
     """Return the columns of one replica's tasks."""
     columns: dict[str, NDArray[Any]] = {key: getattr(program, key) for key in COLUMNS}
     shift = replica * program.rank_classes
     for key in ("rank_class", "peer"):
         columns[key] = np.where(columns[key] == NONE, NONE, columns[key] + shift)
-    computes = (program.lane == Lane.COMPUTE) & (program.peer == NONE)
-    columns["duration"] = program.duration * np.where(computes, factor, 1.0)
+    columns["duration"] = duration
     return columns
 
 

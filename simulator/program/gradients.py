@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from simulator.hardware.collective_costs import collective_cost
 from simulator.hardware.operator_costs import operator_time
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from simulator.hardware.collective_costs import CollectiveCost
     from simulator.parallel.placement import Placement
     from simulator.scenario.scenario import Scenario
+
+
+GRADIENT_NORM: Final = "gradient_norm"
+TIED_EMBEDDING: Final = "embedding_all_reduce"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +82,14 @@ class GradientCosts:
         n_bytes = Precision.FP32.n_bytes
         span = self.placement.model.span
         cost = collective_cost(Collective.ALL_REDUCE, n_bytes, span, self.scenario.cluster)
-        return Transfer("gradient_norm", cost, n_bytes)
+        return Transfer(GRADIENT_NORM, cost, n_bytes)
 
     def tied_embedding(self, parameters: int) -> Transfer:
         """Return the all-reduce of a tied embedding's gradient between first and last stage."""
         n_bytes = parameters * self.scenario.software.gradient_reduce_precision.n_bytes
         span = self.placement.stage_links[-1]
         cost = collective_cost(Collective.ALL_REDUCE, n_bytes, span, self.scenario.cluster)
-        return Transfer("embedding_all_reduce", cost, n_bytes)
+        return Transfer(TIED_EMBEDDING, cost, n_bytes)
 
     @property
     def _reduction_kind(self) -> Collective:

@@ -118,6 +118,11 @@ class Program:
         """Return the number of tasks."""
         return len(self.duration)
 
+    @property
+    def clock_dependent(self) -> bool:
+        """Whether any two flows could share a link: their times then depend on the clock."""
+        return len(self.links) > 0 and bool(self.links.shared(self.lane_key()).any())
+
     def predecessors_of(self, task: int) -> NDArray[np.int64]:
         """Return the tasks that must end before ``task`` starts, lane order apart."""
         first, last = self.predecessor_offsets[task], self.predecessor_offsets[task + 1]
@@ -129,17 +134,16 @@ class Program:
         key = self.rank_class.astype(np.int64) * lanes + self.lane
         return np.where(self.lane == Lane.GATE, -1 - np.arange(len(self)), key)
 
-    @property
-    def has_flows(self) -> bool:
-        """Whether any two flows could share a link: their times then depend on the clock."""
-        return len(self.links) > 0 and bool(self.links.shared(self.lane_key()).any())
-
     def lane_predecessor(self) -> NDArray[np.int64]:
         """Return the task before each task on its lane, `NONE` for the first."""
-        key = self.lane_key()
-        order = np.argsort(key, kind="stable")
+        on_lane = np.flatnonzero(self.lane != Lane.GATE)
+        key = self.rank_class[on_lane].astype(np.int64) * len(Lane) + self.lane[on_lane]
+        if self.rank_classes * len(Lane) <= np.iinfo(np.uint16).max:
+            key = key.astype(np.uint16)  # numpy sorts these by their digits: no comparisons
+        sorted_by_lane = np.argsort(key, kind="stable")
+        order = on_lane[sorted_by_lane]
         before = np.full(len(self), NONE, dtype=np.int64)
-        same = key[order][1:] == key[order][:-1]
+        same = np.diff(key[sorted_by_lane]) == 0
         before[order[1:][same]] = order[:-1][same]
         return before
 

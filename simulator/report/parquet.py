@@ -54,6 +54,26 @@ def write_spans(spans: pd.DataFrame, path: Path, metadata: Mapping[str, Any]) ->
     pq.write_table(table, path, compression="zstd")
 
 
+def write_columns(frame: pd.DataFrame, path: Path, metadata: Mapping[str, Any]) -> None:
+    """Write a table of numbers, units in the names of its columns, as Parquet.
+
+    Parameters
+    ----------
+    frame
+        Numbers.
+    path
+        Where.
+    metadata
+        Facts about the whole table; values are written as JSON.
+    """
+    import pyarrow as pa  # noqa: PLC0415 - as above
+    import pyarrow.parquet as pq  # noqa: PLC0415 - as above
+
+    facts = {key: json.dumps(value) for key, value in metadata.items()}
+    columns = {name: pa.array(values.to_numpy()) for name, values in frame.items()}
+    pq.write_table(pa.table(columns, metadata=facts), path, compression="zstd")
+
+
 def _column(values: pd.Series[Any]) -> pa.Array:
     """Return a column as an Arrow array: names as dictionaries, numbers as they are."""
     import pyarrow as pa  # noqa: PLC0415 - as above

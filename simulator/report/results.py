@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from simulator.report.files import OutputDirectory
 from simulator.report.palette import write_figure
-from simulator.report.parquet import write_json, write_spans
+from simulator.report.parquet import write_columns, write_json, write_spans
 from simulator.report.perfetto import write_perfetto
 
 if TYPE_CHECKING:
@@ -23,11 +23,19 @@ FILES: Final[Mapping[str, str]] = {
     "memory": "memory.png",
     "perfetto": "trace.perfetto.json",
 }
-"""Files of a result by what they hold."""
+"""Files of every result by what they hold."""
+
+SAMPLE_FILES: Final[Mapping[str, str]] = {
+    "step_times": "step_times.png",
+    "step_times_table": "step_times.parquet",
+}
+"""Files of a result with samples."""
 
 
 def write_results(result: Result, directory: Path | str) -> dict[str, Path]:
     """Write `FILES` into ``directory`` and return their paths by what they hold.
+
+    With samples of the step, `SAMPLE_FILES`, too.
 
     Raises
     ------
@@ -45,4 +53,9 @@ def write_results(result: Result, directory: Path | str) -> dict[str, Path]:
         write_figure(result.plot_memory(), output.path(FILES["memory"]))
         with output.path(FILES["perfetto"]).open("w", encoding="utf-8") as stream:
             write_perfetto(result.trace, stream, facts)
-    return {what: target / name for what, name in FILES.items()}
+        if result.samples is not None:
+            picture, table = (output.path(name) for name in SAMPLE_FILES.values())
+            write_figure(result.plot_step_times(), picture)
+            write_columns(result.step_times, table, facts)
+    files = {**FILES, **(SAMPLE_FILES if result.samples is not None else {})}
+    return {what: target / name for what, name in files.items()}

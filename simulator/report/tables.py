@@ -22,6 +22,7 @@ from simulator.report.quantities import (
     time_text,
     time_unit,
 )
+from simulator.report.variation_tables import perturbation_table, variation_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -69,8 +70,13 @@ def summary_tables(summary: Mapping[str, Any]) -> list[RenderableType]:
         parts += [groups_table(summary["groups"]), speed_table(summary["groups"])]
     if summary["transfers"]:
         parts.append(contention_table(summary))
-    if summary["assumptions"]:
-        parts.append(_listing("Assumptions", summary["assumptions"]))
+    if "perturbations" in summary:
+        parts.append(perturbation_table(summary))
+    if "variation" in summary:
+        parts += variation_tables(summary["variation"])
+    notes = [*summary["assumptions"], *summary.get("variation", {}).get("assumptions", [])]
+    if notes:
+        parts.append(_listing("Assumptions", notes))
     return spaced(parts)
 
 

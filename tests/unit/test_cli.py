@@ -16,6 +16,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest import mock
 
+import pandas as pd
 import pytest
 
 from simulator import __version__
@@ -232,8 +233,13 @@ def test_show_prints_sources() -> None:
             "6 micro-batches",
         ),
         (("schedule", "1f1b", "--stages", "2", "--microbatches", "2", "--plot", "x.gif"), ".png"),
-        (("run", TOY, "--engine", "warp"), "there are: auto, simpy"),
+        (("run", TOY, "--engine", "warp"), "there are: auto, simpy, compiled"),
         (("run", TOY, "--set", "layout.tensor"), "expected KEY=VALUE"),
+        (("run", TOY, "--jitter", "lognormal:2"), "--jitter lognormal:2: the spread must be"),
+        (("run", TOY, "--slow-ranks", "0.5%:10%"), "of 4 ranks is less than half of one"),
+        (("run", TOY, "--slow-rank", "4:1.2"), "slow rank 4: the job has ranks 0 to 3"),
+        (("run", TOY, "--slow-interface", "x"), "--slow-interface x: must be RANK:FACTOR"),
+        (("run", TOY, "--samples", "10"), "--samples 10: nothing is drawn"),
         (("run", TOY, "--set", "layout.tensro=2"), "did you mean 'tensor'"),
         (("run", TOY, "--set", "layout.tensor=2"), "= 8 ranks, but the scenario has 4"),
         (("run", TOY, "--set", "batch.global_batch=0"), "must be at least 1, got 0"),
@@ -324,22 +330,25 @@ INTERRUPTIBLE = """\
 from simulator import api
 from simulator.cli.main import main
 
-play = api.play_events
+play = api.play
 
-def announced(program):
+def announced(program, engine):
     print("playing", flush=True)
-    return play(program)
+    return play(program, engine)
 
-api.play_events = announced
+api.play = announced
 main()
 """
 """The command, saying when its engine starts: a signal sent earlier would meet the imports."""
 
 
+LONG = ("--engine", "simpy", "--set", "batch.global_batch=20000")
+
+
 def test_interrupting_leaves_no_files(tmp_path: Path) -> None:
     arguments = ("run", str(TOY), "--out", str(tmp_path / "results"))
     with subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTIBLE, *arguments, "--set", "batch.global_batch=20000"],
+        [sys.executable, "-c", INTERRUPTIBLE, *arguments, *LONG],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -507,3 +516,35 @@ def test_the_readme_runs(tmp_path: Path) -> None:
     done = command(*arguments)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "results").iterdir()} == FILES
+
+
+def test_ranks_that_differ_are_played_drawn_and_written(tmp_path: Path) -> None:
+    out = tmp_path / "results"
+    drawn = (
+        "--per-rank",
+        "--jitter",
+        "lognormal:0.02",
+        "--slow-ranks",
+        "25%:10%",
+        "--samples",
+        "5",
+    )
+    printed = invoke("run", str(TOY), *drawn, "--seed", "3", "--out", str(out), "--json")
+    summary = json.loads(printed.stdout)
+    assert summary["variation"]["samples"] == 5
+    assert summary["variation"]["step_time_s"]["mean"] > summary["step_time_s"]
+    assert (out / "step_times.png").stat().st_size > 1000
+    table = pd.read_parquet(out / "step_times.parquet")
+    assert list(table) == ["sample", "step_time_s", "without_slow_ranks_s"]
+    assert table["step_time_s"].mean() == pytest.approx(summary["variation"]["step_time_s"]["mean"])
+    again = json.loads(invoke("run", str(TOY), *drawn, "--seed", "3", "--json").stdout)
+    assert again["variation"] == summary["variation"]
+
+
+def test_engines_agree_on_the_command_line() -> None:
+    by_engine = [
+        json.loads(invoke("run", str(TOY), "--engine", engine, "--json").stdout)
+        for engine in ("simpy", "compiled")
+    ]
+    assert [summary.pop("engine") for summary in by_engine] == ["simpy", "compiled"]
+    assert by_engine[0] == by_engine[1]

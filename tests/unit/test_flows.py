@@ -28,14 +28,14 @@ def ends(program: Program) -> list[float]:
 
 def test_a_flow_alone_takes_its_duration() -> None:
     program = program_of([10.0], [{0: 100.0}], latency=0.3)
-    assert not program.has_flows
+    assert not program.clock_dependent
     assert ends(program) == [10.3]
 
 
 def test_alone_in_time_is_alone() -> None:
     """Two lanes use the link, one after the other."""
     program = program_of([10.0], [{0: 100.0}, {0: 100.0}], starts=[0.0, 50.0], latency=0.3)
-    assert program.has_flows
+    assert program.clock_dependent
     assert ends(program) == pytest.approx([10.3, 60.3], rel=1e-15)
 
 
@@ -165,7 +165,7 @@ def test_flows_of_one_lane_never_meet() -> None:
     link = builder.link("nic_out", 0, 10.0)
     tasks = builder.add(2, name=builder.name("send"), rank_class=0, lane=Lane.DATA, duration=1.0)
     builder.occupy(tasks, link, 10.0)
-    assert not builder.build().has_flows
+    assert not builder.build().clock_dependent
 
 
 def test_spans_and_link_use_are_outcomes() -> None:
@@ -178,5 +178,5 @@ def test_spans_and_link_use_are_outcomes() -> None:
 
 def test_two_plays_of_flows_are_identical() -> None:
     program = simulate(replace(TOY, network=FAIR)).played.program
-    assert program.has_flows
+    assert program.clock_dependent
     assert play_events(program).end.tobytes() == play_events(program).end.tobytes()

@@ -115,7 +115,7 @@ def test_what_was_simulated_is_written_down(result: Result) -> None:
         "micro_batches": 4,
         "sequence_length": SEQUENCE,
     }
-    assert (summary["engine"], summary["accelerators"]) == ("simpy", 8)
+    assert (summary["engine"], summary["accelerators"]) == ("compiled", 8)
     assert summary["tasks"] == len(result.played.program)
 
 

@@ -51,7 +51,7 @@ def links_of(program: Program, kind: SpanKind, stage: int) -> dict[tuple[str, in
 def test_without_sharing_there_are_no_links() -> None:
     program = program_of(across(Network()))
     assert len(program.links) == 0
-    assert not program.has_flows
+    assert not program.clock_dependent
 
 
 def test_a_send_leaves_by_its_stage_and_arrives_at_the_next() -> None:

@@ -1,0 +1,149 @@
+"""What engines cost and how that grows: ``pytest benchmarks/test_engines.py``.
+
+Prints, for each measurement, wall and processor time, tasks per second and the ratio to a fixed
+piece of work timed in the same process (`conftest.reference_seconds`), which compares between
+machines and moods. With ``-k "not cold"`` no processes are started. Nothing here fails for being
+slow.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from simulator import load_scenario, simulate
+from simulator.engine.compiled import play_compiled
+from simulator.engine.events import play_events
+from simulator.metrics.samples import sample_steps
+from simulator.program.build import build_program, make_plan
+from simulator.program.jitter import parse_jitter
+from simulator.program.perturbations import Perturbations
+from simulator.program.variation import SlowShare, Variation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from simulator.scenario import Scenario
+
+    Measure = Callable[..., None]
+
+SCENARIOS = Path(__file__).parent.parent / "scenarios"
+LARGE = SCENARIOS / "llama3-405b-16k-h100.yaml"
+SMALL = SCENARIOS / "four-stages.yaml"
+JITTER = parse_jitter("lognormal:0.02")
+SLOW = SlowShare(0.005, 0.1)
+
+
+def pipeline(stages: int, micro_batches: int, chunks: int = 1) -> Scenario:
+    """Return the toy with so many stages, a layer for each virtual stage."""
+    return load_scenario(
+        SMALL,
+        overrides=[
+            f"accelerators={stages}",
+            f"layout.pipeline={stages}",
+            f"layout.virtual_stages={chunks}",
+            f"schedule={'1f1b' if chunks == 1 else 'interleaved_1f1b'}",
+            f"model.layers={stages * chunks}",
+            f"batch.global_batch={micro_batches}",
+        ],
+    )
+
+
+@pytest.mark.parametrize("engine", ["simpy", "numpy", "numba"])
+def test_tasks_per_second(measure: Measure, engine: str) -> None:
+    """One step of 16,384 accelerators, by every way to play it."""
+    program = build_program(make_plan(load_scenario(LARGE)))
+    ways: dict[str, Callable[[], Any]] = {
+        "simpy": lambda: play_events(program),
+        "numpy": lambda: play_compiled(program, numba=False),
+        "numba": lambda: play_compiled(program, numba=True),
+    }
+    ways[engine]()
+    measure(f"play llama3-405b-16k-h100, {engine}", ways[engine], tasks=len(program), plays=5)
+
+
+@pytest.mark.parametrize(
+    ("stages", "micro_batches", "chunks"),
+    [
+        (4, 64, 1),
+        (4, 512, 1),
+        (4, 4096, 1),
+        (16, 4096, 1),
+        (64, 4096, 1),
+        (64, 4096, 2),
+    ],
+)
+def test_growth_with_stages_and_micro_batches(
+    measure: Measure, stages: int, micro_batches: int, chunks: int
+) -> None:
+    """Build and play, numba loaded."""
+    plan = make_plan(pipeline(stages, micro_batches, chunks))
+    program = build_program(plan)
+    play_compiled(program, numba=True)
+    name = f"build and play {stages} stages x {chunks}, {micro_batches:,} micro-batches"
+    measure(name, lambda: play_compiled(build_program(plan), numba=True), tasks=len(program))
+
+
+@pytest.mark.parametrize("layers", [16, 64, 256])
+def test_growth_with_layers(measure: Measure, layers: int) -> None:
+    """From scenario to summary."""
+    scenario = load_scenario(SMALL, overrides=[f"model.layers={layers}"])
+    measure(f"simulate {layers} layers on 4 stages", lambda: simulate(scenario))
+
+
+@pytest.mark.parametrize("data", [8, 128, 768])
+def test_growth_with_accelerators(measure: Measure, data: int) -> None:
+    """From scenario to summary; rank classes do not grow with replicas."""
+    overrides = [
+        f"accelerators={128 * data}",
+        f"layout.data={data}",
+        f"batch.global_batch={16 * data}",
+        "cluster.largest=100000",
+    ]
+    scenario = load_scenario(LARGE, overrides=overrides)
+    measure(f"simulate llama3-405b on {128 * data:,}", lambda: simulate(scenario))
+
+
+@pytest.mark.parametrize(
+    ("name", "variation"),
+    [
+        ("every rank", Variation(jitter=JITTER, slow=SLOW, per_rank=True)),
+        ("20 samples, jitter", Variation(jitter=JITTER, samples=20)),
+        ("20 samples, jitter and slow ranks", Variation(jitter=JITTER, slow=SLOW, samples=20)),
+    ],
+)
+def test_samples(measure: Measure, name: str, variation: Variation) -> None:
+    """Every action of every group, or rank, of 16,384 accelerators."""
+    plan = make_plan(load_scenario(LARGE))
+    program = build_program(plan)
+
+    def sample() -> object:
+        return sample_steps(program, plan, variation, Perturbations())
+
+    sample()
+    replicas = plan.scenario.layout.data
+    tasks = len(program) * replicas * variation.samples
+    measure(f"llama3-405b-16k-h100, {name}", sample, tasks=tasks)
+
+
+@pytest.mark.parametrize("files", [False, True], ids=["tables", "files"])
+@pytest.mark.parametrize("data", [128, 768])
+def test_cold_process(measure: Measure, tmp_path: Path, *, data: int, files: bool) -> None:
+    """``simulator run`` as a user starts it."""
+    accelerators = 128 * data
+    command = [sys.executable, "-m", "simulator.cli.main", "run", str(LARGE), "--quiet"]
+    for override in (
+        f"accelerators={accelerators}",
+        f"layout.data={data}",
+        f"batch.global_batch={16 * data}",
+        "cluster.largest=100000",
+    ):
+        command += ["--set", override]
+    if files:
+        command += ["--out", str(tmp_path)]
+    name = f"simulator run, {accelerators:,} accelerators{', files written' if files else ''}"
+    measure(name, lambda: subprocess.run(command, check=True, capture_output=True))  # noqa: S603
