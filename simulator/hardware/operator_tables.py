@@ -10,7 +10,7 @@ from simulator.operators import Attention, AttentionKernel, Gemm, GroupedGemm, R
 from simulator.precision import Precision
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     import pandas as pd
 
@@ -45,8 +45,10 @@ PRECISIONS: Final = {
 """Number formats as tables write them."""
 
 
-def reader(frame: pd.DataFrame) -> Callable[[Row], Compute]:
-    """Return the function that turns a row of ``frame`` into an operator, by its columns.
+def reader(frame: pd.DataFrame) -> Callable[[Row], tuple[Compute, ...]]:
+    """Return the function that turns a row of ``frame`` into operators, by its columns.
+
+    There are several only where a chain of memory-bound kernels has kernels of several kinds.
 
     Raises
     ------
@@ -61,14 +63,14 @@ def reader(frame: pd.DataFrame) -> Callable[[Row], Compute]:
     raise SimulatorError(f"a table of operators has columns {given}; known are: {known}")
 
 
-def timed_by_events(columns: Container[str]) -> bool:
+def timed_by_events(columns: Iterable[str]) -> bool:
     """Return whether the times of a table with these columns hold `TIMING_OVERHEAD`.
 
     Those from CUDA graphs do not: of memory-bound kernels they come with a second one, of data
-    still in the cache; of grouped products with their routing; of other products, from the
-    operator database, without their rate.
+    still in the cache; of grouped products with their routing, of latent attention with the width
+    of its values; of other products, from the operator database, without their rate.
     """
-    if "warm_time_us" in columns or "routing" in columns:
+    if not {"warm_time_us", "routing", "value_dim"}.isdisjoint(columns):
         return False
     return "m" not in columns or "tflops" in columns
 
@@ -76,11 +78,13 @@ def timed_by_events(columns: Container[str]) -> bool:
 def added_time(operator: Compute, *, events: bool = True) -> float:
     """Return what an operator's measured time holds besides its own [s].
 
-    That is the overhead of a pair of events, if one took the time, and the host's time before the
-    first kernel of a backward attention call.
+    That is, if a pair of events took the time, their overhead and the host's time before the first
+    kernel of a backward attention call.
     """
+    if not events:
+        return 0.0
     host = BACKWARD_HOST_TIME if isinstance(operator, Attention) and operator.backward else 0.0
-    return (TIMING_OVERHEAD if events else 0.0) + host
+    return TIMING_OVERHEAD + host
 
 
 def gemm_of(row: Row) -> Gemm:
@@ -106,6 +110,8 @@ def attention_of(row: Row) -> Attention:
         keys=length,
         head_dim=int(row["head_dim"]),
         causal=bool(int(row["causal"])),
+        window=int(row.get("window", 0)),
+        value_dim=int(row.get("value_dim", 0)),
         backward=row["pass"] == "bwd",  # noqa: S105 - a direction
         kernel=AttentionKernel(row["backend"]),
     )
@@ -162,10 +168,10 @@ def _precision(name: object) -> Precision:
     return PRECISIONS[str(name)]
 
 
-_TABLES: Final[tuple[tuple[frozenset[str], Callable[[Row], Compute]], ...]] = (
-    (frozenset({"dtype", "pass", "m", "n", "k"}), gemm_of),
-    (frozenset({"backend", "pass", "batch", "heads", "kv_heads", "seq", "head_dim"}), attention_of),
-    (frozenset({"experts", "tokens_per_expert", "n", "k", "skew"}), grouped_gemm_of),
-    (frozenset({"experts", "tokens_per_expert", "n", "k", "routing"}), grouped_gemm_of),
+_TABLES: Final[tuple[tuple[frozenset[str], Callable[[Row], tuple[Compute, ...]]], ...]] = (
+    (frozenset({"dtype", "pass", "m", "n", "k"}), lambda row: (gemm_of(row),)),
+    (frozenset({"backend", "pass", "batch", "heads", "kv_heads", "seq", "head_dim"}), lambda row: (attention_of(row),)),
+    (frozenset({"experts", "tokens_per_expert", "n", "k", "skew"}), lambda row: (grouped_gemm_of(row),)),
+    (frozenset({"experts", "tokens_per_expert", "n", "k", "routing"}), lambda row: (grouped_gemm_of(row),)),
     (frozenset({"op", "bytes_moved"}), pointwise_of),
 )
