@@ -52,10 +52,12 @@ def table_path(directory: Path, name: str) -> Path | None:
         raise SimulatorError(f"{directory}: holds several versions ({names}): name one")
     if not found:
         return None
-    if found[0].open("rb").read(len(POINTER)) == POINTER:
-        message = f"{found[0]}: a Git LFS pointer in place of the table; `git lfs pull` fetches it"
-        raise SimulatorError(message)
-    return found[0]
+    path = found[0]
+    with path.open("rb") as file:
+        if file.read(len(POINTER)) == POINTER:
+            message = f"{path}: a Git LFS pointer in place of the table; `git lfs pull` fetches it"
+            raise SimulatorError(message)
+    return path
 
 
 def _files(directory: Path, pattern: str) -> Iterator[Path]:

@@ -95,7 +95,9 @@ def _directory(path: Path) -> tuple[list[pd.DataFrame], list[Timing]]:
     products, calls = table_path(path, GEMM_TABLE), table_path(path, ATTENTION_TABLE)
     if not products and not calls:
         raise SimulatorError(f"{path}: holds no {GEMM_TABLE} and no {ATTENTION_TABLE} table")
-    frames, others, left_out = [], [], []
+    frames: list[pd.DataFrame] = []
+    others: list[Timing] = []
+    left_out: list[str] = []
     if products:
         frame, left_out = gemms(_read(products))
         frames.append(frame)

@@ -170,8 +170,17 @@ def _precision(name: object) -> Precision:
 
 _TABLES: Final[tuple[tuple[frozenset[str], Callable[[Row], tuple[Compute, ...]]], ...]] = (
     (frozenset({"dtype", "pass", "m", "n", "k"}), lambda row: (gemm_of(row),)),
-    (frozenset({"backend", "pass", "batch", "heads", "kv_heads", "seq", "head_dim"}), lambda row: (attention_of(row),)),
-    (frozenset({"experts", "tokens_per_expert", "n", "k", "skew"}), lambda row: (grouped_gemm_of(row),)),
-    (frozenset({"experts", "tokens_per_expert", "n", "k", "routing"}), lambda row: (grouped_gemm_of(row),)),
+    (
+        frozenset({"backend", "pass", "batch", "heads", "kv_heads", "seq", "head_dim"}),
+        lambda row: (attention_of(row),),
+    ),
+    (
+        frozenset({"experts", "tokens_per_expert", "n", "k", "skew"}),
+        lambda row: (grouped_gemm_of(row),),
+    ),
+    (
+        frozenset({"experts", "tokens_per_expert", "n", "k", "routing"}),
+        lambda row: (grouped_gemm_of(row),),
+    ),
     (frozenset({"op", "bytes_moved"}), pointwise_of),
 )

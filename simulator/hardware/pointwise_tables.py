@@ -87,7 +87,9 @@ OPERATIONS: Final[Mapping[str, Passes]] = {
     "bias_gelu_eager_backward": Passes(8, 3),
     "rotary_eager": Passes(20, 5, _STRIDED),
     "rotary_eager_backward": Passes(20, 5, _STRIDED),
-    "bias_dropout_add_eager": Passes(4, 1, _STRIDED, rest=Passes(5, 1, _DROPOUT, rest=Passes(6, 1))),
+    "bias_dropout_add_eager": Passes(
+        4, 1, _STRIDED, rest=Passes(5, 1, _DROPOUT, rest=Passes(6, 1))
+    ),
     "bias_dropout_add_eager_backward": Passes(7, 3),
     "dropout_add_eager": Passes(5, 1, _DROPOUT, rest=Passes(6, 1)),
     "dropout_add_eager_backward": Passes(5, 1),
