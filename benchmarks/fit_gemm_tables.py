@@ -5,6 +5,12 @@ Run from the repository root, for example::
     PYTHONPATH=. python benchmarks/fit_gemm_tables.py gemm.parquet bfloat16 \
         b200-sxm gb200 --library trtllm --constants
 
+Hopper's bf16 table, this project's own rows counted twelve times::
+
+    PYTHONPATH=. python benchmarks/fit_gemm_tables.py benchmarks/measurements/h200/gemm.csv bf16 \
+        h200-sxm ... --also gemm.parquet --also-parts h200-sxm h100-sxm --faster 1.03 \
+        --library trtllm --aligned --smoothness 0.3 --pin 100 --m 64 128 256 ... 32768 ...
+
 Reads the operator database's table or this project's ``gemm.csv``. Layers, pairs (n, k), are held
 out by a stable hash. Parts named together share constants and table, and one named twice counts
 twice; the profile is edited by hand.
@@ -39,8 +45,6 @@ CASTS: Final = ("fp8", "fp8_block", "nvfp4")
 """Dtypes whose rows in the operator database hold casts of the input: not part of the GEMM."""
 CAST_BYTES: Final = 3.0
 """bf16 read, eight bits written: one pass of a cast, by which its time is printed."""
-SMALL: Final = 512
-"""Below it this project's own tables have no sizes."""
 ALIGNMENT: Final = 16
 """Rows: half of the database's m are one more than a multiple, which no training step has."""
 OUTLIER: Final = 0.05
@@ -61,8 +65,9 @@ def main() -> None:
     parser.add_argument("--constants", action="store_true", help="refit the constants, too")
     parser.add_argument("--smoothness", type=float, default=1.0, help="of the table, in rows")
     parser.add_argument("--pin", type=float, default=0.0, help="weight of none in long products")
-    parser.add_argument("--small", type=Path, help="operator database, for sizes below 512")
-    parser.add_argument("--small-parts", nargs="+", default=[], help="its parts")
+    parser.add_argument("--also", type=Path, help="operator database, beside tables of ours")
+    parser.add_argument("--also-parts", nargs="+", default=[], help="its parts")
+    parser.add_argument("--faster", type=float, default=1.0, help="its library than ours, times")
     parser.add_argument("--aligned", action="store_true", help="only m in multiples of 16")
     parser.add_argument("--passes", type=float, help="of 3 B of the casts over the input, if known")
     for axis in "mnk":
@@ -71,10 +76,10 @@ def main() -> None:
     arguments = parser.parse_args()
     frame = products(arguments.table, arguments)
     tables = [rows_of(frame, name, arguments.library) for name in arguments.parts]
-    if arguments.small:
-        small = products(arguments.small, arguments)
-        small = small[small[["m", "n", "k"]].min(axis=1) < SMALL]
-        tables += [rows_of(small, name, arguments.library) for name in arguments.small_parts]
+    if arguments.also:
+        frame = products(arguments.also, arguments)
+        frame["time_us"] *= arguments.faster
+        tables += [rows_of(frame, name, arguments.library) for name in arguments.also_parts]
     values = np.array([getattr(tables[0].part.kernels.gemm, name) for name in NAMES])
     print("profile", *(f"{table.part.name}: {quality(table)}" for table in tables), sep="\n  ")
     fits = [table.only(~table.held_out) for table in tables]
