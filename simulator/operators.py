@@ -208,6 +208,24 @@ class Attention:
     kernel: AttentionKernel = AttentionKernel.FLASH2
     dropout: bool = False
     """Of the weights; costs time only where they are stored."""
+    value_dim: int = 0
+    """Width of a head's values, where it is another than `head_dim`; 0: the same. Latent attention
+    (MLA), once its keys and values are expanded, has 128 beside 192."""
+
+    @property
+    def values(self) -> int:
+        """Width of a head's values."""
+        return self.value_dim or self.head_dim
+
+    @property
+    def latent(self) -> bool:
+        """Whether values have another width than queries and keys."""
+        return self.values != self.head_dim
+
+    @property
+    def mean_dim(self) -> float:
+        """Mean width of the products of one head."""
+        return (self.head_dim + self.values) / 2
 
     @property
     def pairs(self) -> float:
@@ -231,14 +249,18 @@ class Attention:
         ----------
         Dao, FlashAttention-2, section 4.1 (backward = 2.5 x forward).
         """
-        products = 2 if not self.backward else 4 if self.kernel.stores_scores else 5
-        return 2.0 * products * self.batch * self.heads * self.head_dim * self.pairs
+        width = self.head_dim + self.values
+        if self.backward:
+            recomputed = 0 if self.kernel.stores_scores else self.head_dim
+            width = 2 * width + recomputed
+        return 2.0 * self.batch * self.heads * width * self.pairs
 
     @property
     def n_bytes(self) -> float:
         """Least memory traffic [B] in bf16: Q, K, V and O (with gradients when backward)."""
-        per_head = self.queries * self.heads * 2 + self.keys * self.kv_heads * 2
-        return (2 if self.backward else 1) * 2.0 * self.batch * self.head_dim * per_head
+        elements = self.queries * self.heads + self.keys * self.kv_heads
+        elements *= self.batch * (self.head_dim + self.values)
+        return (2 if self.backward else 1) * 2.0 * elements
 
     @property
     def launches(self) -> int:

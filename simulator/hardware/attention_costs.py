@@ -50,7 +50,7 @@ def attention_time(attention: Attention, accelerator: Accelerator) -> float:
         return _stored_scores_time(attention, accelerator)
     known = accelerator.kernels.fused_attention
     fused = entry(known, attention.kernel, "attention kernel", accelerator.name)
-    model = fused.backward if attention.backward else fused.forward
+    model = fused.pass_of(backward=attention.backward, latent=attention.latent)
     achievable = accelerator.achievable(Precision.BF16)
     arithmetic = _blocked_time(attention, fused, model, accelerator)
     memory = attention.n_bytes / accelerator.achievable_memory_bandwidth
@@ -71,7 +71,7 @@ def _blocked_time(
     edges = attention.causal * (2 if 0 < attention.window < attention.keys else 1)
     rectangle = float(attention.queries) * attention.keys
     pairs = min(rectangle, attention.pairs + edges * attention.queries * fused.block / 2)
-    rate = interpolated(model.rate, attention.head_dim) * accelerator.achievable(Precision.BF16)
+    rate = interpolated(model.rate, attention.mean_dim) * accelerator.achievable(Precision.BF16)
     rate = min(rate, accelerator.peak(Precision.BF16)) / accelerator.multiprocessors
     pair_time = attention.flops / (heads * attention.pairs) / rate
     own, other = attention.queries, attention.keys
@@ -101,11 +101,11 @@ def _stored_scores_time(attention: Attention, accelerator: Accelerator) -> float
 def score_products(attention: Attention) -> list[Gemm]:
     """Return the batched GEMMs of attention with stored scores: two forward, four backward."""
     queries, keys, width = attention.queries, attention.keys, attention.head_dim
-    shapes = {"scores": (queries, keys, width), "context": (queries, width, keys)}
+    shapes = {"scores": (queries, keys, width), "context": (queries, attention.values, keys)}
     if attention.backward:
         shapes = {
-            "scores gradient": (queries, keys, width),
-            "value gradient": (keys, width, queries),
+            "scores gradient": (queries, keys, attention.values),
+            "value gradient": (keys, attention.values, queries),
             "query gradient": (queries, width, keys),
             "key gradient": (keys, width, queries),
         }
@@ -116,15 +116,15 @@ def score_products(attention: Attention) -> list[Gemm]:
     ]
 
 
-def interpolated(values: Mapping[int, float], at: int) -> float:
+def interpolated(values: Mapping[int, float], at: float) -> float:
     """Return the value at ``at``: linear between the given points, constant beyond them."""
     if at in values:
-        return values[at]
+        return values[int(at)]
     if not values:
         raise SimulatorError(f"an attention kernel lists no rate for any head dimension, {at} say")
     below = max((point for point in values if point < at), default=None)
     above = min((point for point in values if point > at), default=None)
     if below is None or above is None:
-        return values[below or above or at]
+        return values[min(values) if below is None else max(values)]
     share = (at - below) / (above - below)
     return values[below] * (1 - share) + values[above] * share

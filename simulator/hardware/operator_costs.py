@@ -15,7 +15,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from simulator.hardware.attention_costs import attention_time
-from simulator.hardware.gemm_costs import gemm_time, grouped_gemm_time
+from simulator.hardware.gemm_costs import gemm_time
+from simulator.hardware.grouped_costs import grouped_gemm_time
 from simulator.hardware.pointwise_costs import optimizer_time, pointwise_time
 from simulator.operators import Attention, Compute, Gemm, GroupedGemm, OptimizerUpdate, Pointwise
 
