@@ -91,11 +91,17 @@ def _stored_scores_time(attention: Attention, accelerator: Accelerator) -> float
     The products are full rectangles: such kernels save nothing on a causal mask.
     """
     passes = SCORE_PASSES[attention.kernel, attention.backward]
-    traffic = passes.traffic + DROPOUT_TRAFFIC * attention.dropout
-    kernels = passes.kernels + attention.dropout
     products = sum(gemm_time(gemm, accelerator) for gemm in score_products(attention))
-    between = Pointwise("scores", traffic * attention.score_bytes, kernels, PointwiseKind.UNFUSED)
-    return products + pointwise_time(between, accelerator)
+    softmax = Pointwise(
+        "softmax", passes.traffic * attention.score_bytes, passes.kernels, PointwiseKind.UNFUSED
+    )
+    between = pointwise_time(softmax, accelerator)
+    if attention.dropout:
+        # Random numbers are drawn forward only; backward the mask is read.
+        kind = PointwiseKind.ELEMENTWISE if attention.backward else PointwiseKind.DROPOUT
+        dropout = Pointwise("dropout", DROPOUT_TRAFFIC * attention.score_bytes, kind=kind)
+        between += pointwise_time(dropout, accelerator)
+    return products + between
 
 
 def score_products(attention: Attention) -> list[Gemm]:

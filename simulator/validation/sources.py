@@ -16,6 +16,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Correction:
+    """A cell of a source that is taken to be wrong, and what stands for it."""
+
+    runs: str
+    """Pattern of the rows' `run_name`."""
+    column: str
+    value: str
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """Where the runs of a source were made, with what, and what its empty cells stand for."""
 
@@ -42,8 +53,10 @@ class Source:
     tuned: tuple[str, ...] = ()
     """Columns that the source leaves out and whose best value is taken (the authors tuned them)."""
     calibration: tuple[str, ...] = ()
-    """Patterns of ``MODEL on N ACCELERATOR, PRECISION``: rows that fitted a profile which predicts
-    them, and so validate nothing."""
+    """Patterns of `run_name`: rows that fitted a profile which predicts them, and so validate
+    nothing."""
+    corrections: tuple[Correction, ...] = ()
+    """Cells that are not taken as the table states them."""
 
 
 ALTERED: Final = "model_altered"
@@ -90,6 +103,21 @@ SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
             evidence="Bang et al. 2024, arXiv 2312.12391; VIA-Research/vTrain, src/",
             clusters={"A100-80GB-SXM": "a100-vtrain"},
             calibration=("gpt-L*-h1024 on *",),
+            corrections=(
+                Correction(
+                    runs="gpt-L*-h* on [248] A100*",
+                    column="recompute",
+                    value="none",
+                    evidence=(
+                        "The table infers full recomputation from a switch of vTrain's "
+                        "configurations. Its predictor (src/predictor.py) recomputes on no last "
+                        "stage, hence not at all without a pipeline, and layers of hidden size 1024 "
+                        "take equal times on every stage of every pipeline. From 4 to 8 sequences "
+                        "such a layer takes 0.75 ms per sequence longer: its kernels need 0.8 ms "
+                        "without recomputation and 1.1 ms with it"
+                    ),
+                ),
+            ),
             defaults={
                 **_MEGATRON,
                 **_GPT,
@@ -255,6 +283,11 @@ UNKNOWN: Final = Source(
     evidence="a source that is not known here: Megatron Core stands in",
     defaults=_SHARDED,
 )
+
+
+def run_name(row: Mapping[str, str]) -> str:
+    """Return what patterns of rows are matched with: ``MODEL on N ACCELERATOR, PRECISION``."""
+    return f"{row['model']} on {row['n_accel']} {row['accelerator']}, {row['precision']}"
 
 
 def source_of(name: str) -> Source:
