@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ATTENTION: Final[Mapping[str, AttentionKernel]] = {
     "flash_attentionv1": AttentionKernel.FLASH1,
     "flash_attention2": AttentionKernel.FLASH2,
-    "torch": AttentionKernel.UNFUSED,
+    "torch": AttentionKernel.UNFUSED_BF16,
     "fused": AttentionKernel.FUSED_SOFTMAX,
 }
 """Kernel by the start of the ``attention_kernel`` cell; others leave the stack its own."""

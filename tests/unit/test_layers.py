@@ -35,7 +35,7 @@ from simulator.workload.steps import Block, Step, input_gradient, weight_gradien
 if TYPE_CHECKING:
     from simulator.workload.transformer import Transformer
 
-STORED_SCORES = replace(FUSED, attention=AttentionKernel.FUSED_SOFTMAX, dropout=True)
+STORED_SCORES = replace(FUSED, attention=AttentionKernel.FUSED_SOFTMAX, dropout=True, attention_dropout=True)
 
 
 def shapes(block: Block) -> dict[str, tuple[int, int, int]]:
