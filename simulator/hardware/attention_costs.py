@@ -49,9 +49,9 @@ SCORE_PASSES: Final[Mapping[tuple[AttentionKernel, bool], tuple[ScorePass, ...]]
 Unfused, in fp32: to fp32, mask, softmax, back to bf16, as PyTorch 2.11's profiler lists them on one
 H100 (benchmarks/measurements/h100/pointwise_kernels.csv), without the scaling, which the product
 does (``baddbmm``). In bf16: a copy, the mask (broadcast over the heads) and the softmax; backward
-its gradient, and a copy and the mask again (Aleph-Alpha/scaling, masked_softmax.py). Megatron's fused
-causal softmax (scaled_upper_triang_masked_softmax) reads what lies below the diagonal, backward
-gradients and weights, and writes everything.
+its gradient, and a copy and the mask again (Aleph-Alpha/scaling, masked_softmax.py). Megatron's
+fused causal softmax (scaled_upper_triang_masked_softmax) reads what lies below the diagonal,
+backward gradients and weights, and writes everything.
 """
 DROPOUT: Final[Mapping[bool, ScorePass]] = {
     False: ScorePass(2.5, kind=PointwiseKind.DROPOUT),

@@ -93,8 +93,8 @@ SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
             clusters={"A100-80GB-SXM": "a100-selene"},
             evidence="Hagemann et al. 2023, arXiv 2311.05610, section 3; Aleph-Alpha/scaling",
             defaults={**_MEGATRON, "optimizer_sharding": "ZeRO-1", "vocabulary_multiple": "1"},
-            # The 65B rows fitted the stack's times; of the kernels that store scores, which ran with
-            # the 13B model only, that the stack drops attention weights was inferred.
+            # The 65B rows fitted the stack's times. From the kernels that store scores, which ran
+            # with the 13B model only, it was inferred that the stack drops attention weights.
             calibration=("llama-65B*", "llama-13B*, fused", "llama-13B*, torch"),
             modules_split=True,
             head_recomputed=True,
@@ -113,10 +113,10 @@ SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
                     evidence=(
                         "The table infers full recomputation from a switch of vTrain's "
                         "configurations. Its predictor (src/predictor.py) recomputes on no last "
-                        "stage, hence not at all without a pipeline, and layers of hidden size 1024 "
-                        "take equal times on every stage of every pipeline. From 4 to 8 sequences "
-                        "such a layer takes 0.75 ms per sequence longer: its kernels need 0.8 ms "
-                        "without recomputation and 1.1 ms with it"
+                        "stage, hence not at all without a pipeline, and layers of hidden size "
+                        "1024 take equal times on every stage of every pipeline. From 4 to 8 "
+                        "sequences such a layer takes 0.75 ms per sequence longer: its kernels "
+                        "need 0.8 ms without recomputation and 1.1 ms with it"
                     ),
                 ),
             ),
@@ -288,7 +288,7 @@ UNKNOWN: Final = Source(
 
 
 def run_name(row: Mapping[str, str]) -> str:
-    """Return what patterns of rows match: ``MODEL on N ACCELERATOR, PRECISION, ATTENTION KERNEL``."""
+    """Return what patterns of rows match: ``MODEL on N ACCELERATOR, PRECISION, KERNEL``."""
     where = f"{row['model']} on {row['n_accel']} {row['accelerator']}"
     return f"{where}, {row['precision']}, {row.get('attention_kernel', '')}"
 
