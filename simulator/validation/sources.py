@@ -40,6 +40,8 @@ class Source:
     """Value of an empty cell, by column."""
     stacks: Mapping[str, str] = field(default_factory=dict)
     """Software profile by accelerator, where it differs from ``software``."""
+    stack_by_run: Mapping[str, str] = field(default_factory=dict)
+    """Software profile by pattern of `run_name`, where it differs from ``software``."""
     altered: str = ""
     """Software profile of rows flagged ``model_altered(PTB,SWA)``: another stack and model."""
     allocated_memory: bool = False
@@ -86,6 +88,9 @@ _GPT: Final = {"positions": "learned", "tied_embeddings": "True"}
 _MEGATRON: Final = {"sequence_parallel": "False", "vpp": "1", "recompute": "none", "mbs": "1"}
 _SHARDED: Final = {**_MEGATRON, "sequence_parallel": "True", "optimizer_sharding": "ZeRO-1"}
 
+_ONE_NODE: Final = "gpt-L*-h* on [248] A100*"
+"""vTrain's rows of one node."""
+
 SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
     {
         "aleph_alpha_layouts": Source(
@@ -102,12 +107,14 @@ SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
         ),
         "vtrain": Source(
             software="megatron-deepspeed-fp16-2023",
+            # Rows of one node are put together from traced layers (docs/validation.md, Why).
+            stack_by_run={_ONE_NODE: "megatron-deepspeed-traced-2023"},
             evidence="Bang et al. 2024, arXiv 2312.12391; VIA-Research/vTrain, src/",
             clusters={"A100-80GB-SXM": "a100-vtrain"},
             calibration=("gpt-L*-h1024 on *",),
             corrections=(
                 Correction(
-                    runs="gpt-L*-h* on [248] A100*",
+                    runs=_ONE_NODE,
                     column="recompute",
                     value="none",
                     evidence=(

@@ -105,7 +105,7 @@ def test_a_gpt_row_by_hand() -> None:
     """16 layers of 2,048 on 4 x 2 A100: fp16, no recomputation, four micro-batches of two."""
     found = case(VTRAIN)
     scenario = found.scenario
-    assert (found.cluster, found.stack) == ("a100-vtrain", "megatron-deepspeed-fp16-2023")
+    assert (found.cluster, found.stack) == ("a100-vtrain", "megatron-deepspeed-traced-2023")
     assert (scenario.accelerators, scenario.micro_batches) == (8, 4)
     layout = scenario.layout
     assert (layout.tensor, layout.pipeline, layout.data, layout.context) == (4, 2, 1, 1)
@@ -141,6 +141,7 @@ def test_defaults_that_were_taken_are_listed() -> None:
 
 def test_runs_of_several_nodes_recompute_as_the_table_says() -> None:
     found = case(VTRAIN, n_accel="16", dp="2.0")
+    assert found.stack == "megatron-deepspeed-fp16-2023"
     assert found.scenario.recompute == Recompute(mode=Recomputation.FULL)
     assert "recompute" not in assumed(found.assumed)
 
@@ -394,7 +395,7 @@ def test_sources_are_found_with_and_without_a_version() -> None:
 @pytest.mark.parametrize(("name", "source"), [*SOURCES.items(), ("unknown", UNKNOWN)])
 def test_sources_name_profiles_that_exist(name: str, source: Source) -> None:
     assert name
-    stacks = {source.software, source.altered} - {""}
+    stacks = {source.software, source.altered, *source.stack_by_run.values()} - {""}
     assert stacks <= set(CATALOG.names("software"))
     assert {*source.clusters.values(), *CLUSTERS.values()} <= set(CATALOG.names("cluster"))
     assert source.evidence

@@ -203,7 +203,10 @@ def test_optimizer_traffic_is_counted(name: str) -> None:
     stack = software(name)
     narrow = stack.gradient_precision.n_bytes < 4
     clipping = 8 if name in ("torchtitan-2025", "llm-foundry-2023") else 0
-    counted = {"megatron-deepspeed-fp16-2023": 30, "pytorch-steps-2026": 40}
+    deepspeed = dict.fromkeys(
+        ("megatron-deepspeed-fp16-2023", "megatron-deepspeed-traced-2023"), 30
+    )
+    counted = {**deepspeed, "pytorch-steps-2026": 40}
     expected = counted.get(name, 38 + 6 * narrow + clipping)
     assert stack.optimizer_traffic_bytes_per_parameter == expected
 
