@@ -26,7 +26,11 @@ ATTENTION: Final[Mapping[str, AttentionKernel]] = {
     "torch": AttentionKernel.UNFUSED_BF16,
     "fused": AttentionKernel.FUSED_SOFTMAX,
 }
-"""Kernel by the start of the ``attention_kernel`` cell; others leave the stack its own."""
+"""Kernel by the start of the ``attention_kernel`` cell; others leave the stack its own.
+
+``torch`` as in the layouts study, whose trainer takes the softmax in the scores' format by default
+(Aleph-Alpha/scaling, masked_softmax_config.py).
+"""
 
 
 def stack_of(row: Row, source: Source) -> str:
