@@ -46,7 +46,9 @@ class AttentionKernel(StrEnum):
     """Generation of the attention implementation: decides its speed and what it stores."""
 
     UNFUSED = "unfused"
-    """Scores, scaling, mask, softmax and dropout as separate kernels over s x s scores."""
+    """Scores, mask, softmax in fp32 and dropout as separate kernels over s x s scores."""
+    UNFUSED_BF16 = "unfused_bf16"
+    """The same with the softmax in the scores' own format."""
     FUSED_SOFTMAX = "fused_softmax"
     """Megatron's fused scale-mask-softmax; scores still in memory."""
     FLASH1 = "flash1"
@@ -57,7 +59,11 @@ class AttentionKernel(StrEnum):
     @property
     def stores_scores(self) -> bool:
         """Whether the s x s scores are written to memory and saved for the backward pass."""
-        return self in (AttentionKernel.UNFUSED, AttentionKernel.FUSED_SOFTMAX)
+        return self in (
+            AttentionKernel.UNFUSED,
+            AttentionKernel.UNFUSED_BF16,
+            AttentionKernel.FUSED_SOFTMAX,
+        )
 
 
 class LossKernel(StrEnum):
@@ -129,7 +135,10 @@ class Kernels:
     """bf16 weight gradients of a whole pass are held and added to the gradient buffer at its end
     (a plain PyTorch loop); otherwise each layer's as it comes."""
     dropout: Flag
-    """Dropout active: masks are saved (one byte per element)."""
+    """Dropout active on embeddings and branches: masks are saved (one byte per element)."""
+    attention_dropout: Flag
+    """Dropout active on attention weights: where these are stored, so are their mask and what is
+    left of them. A flash-type kernel drops on the way; its time for that is neglected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +276,8 @@ class Attention:
         """Kernels launched: products, and with stored scores softmax and dropout passes."""
         if self.kernel is AttentionKernel.UNFUSED:
             return (10 if self.backward else 6) + self.dropout
+        if self.kernel is AttentionKernel.UNFUSED_BF16:
+            return (7 if self.backward else 5) + self.dropout
         if self.kernel is AttentionKernel.FUSED_SOFTMAX:
             return (5 if self.backward else 3) + self.dropout
         return 3 if self.backward else 1

@@ -19,29 +19,46 @@ if TYPE_CHECKING:
     from simulator.hardware.kernels import AttentionPass, FusedAttention
 
 
-class ScorePasses(NamedTuple):
-    """What lies between the products of attention with stored scores, dropout apart."""
+class ScorePass(NamedTuple):
+    """Kernels of one kind between the products of attention with stored scores."""
 
     traffic: float
     """Times that the bf16 scores' bytes are read or written."""
-    kernels: int
+    kernels: int = 1
+    kind: PointwiseKind = PointwiseKind.UNFUSED
 
 
-SCORE_PASSES: Final[Mapping[tuple[AttentionKernel, bool], ScorePasses]] = {
-    (AttentionKernel.UNFUSED, False): ScorePasses(14.0, 4),
-    (AttentionKernel.UNFUSED, True): ScorePasses(26.0, 6),
-    (AttentionKernel.FUSED_SOFTMAX, False): ScorePasses(1.5, 1),
-    (AttentionKernel.FUSED_SOFTMAX, True): ScorePasses(2.0, 1),
+SCORE_PASSES: Final[Mapping[tuple[AttentionKernel, bool], tuple[ScorePass, ...]]] = {
+    (AttentionKernel.UNFUSED, False): (ScorePass(14.0, 4),),
+    (AttentionKernel.UNFUSED, True): (ScorePass(26.0, 6),),
+    (AttentionKernel.UNFUSED_BF16, False): (
+        ScorePass(2.0, kind=PointwiseKind.ELEMENTWISE),
+        ScorePass(2.0, kind=PointwiseKind.STRIDED),
+        ScorePass(2.0, kind=PointwiseKind.SOFTMAX),
+    ),
+    (AttentionKernel.UNFUSED_BF16, True): (
+        ScorePass(3.0, kind=PointwiseKind.SOFTMAX_BACKWARD),
+        ScorePass(2.0, kind=PointwiseKind.ELEMENTWISE),
+        ScorePass(2.0, kind=PointwiseKind.STRIDED),
+    ),
+    (AttentionKernel.FUSED_SOFTMAX, False): (ScorePass(1.5),),
+    (AttentionKernel.FUSED_SOFTMAX, True): (ScorePass(2.0),),
 }
-"""By kernel and direction, True for backward.
+"""By kernel and direction, True for backward; dropout apart.
 
 Unfused, in fp32: to fp32, mask, softmax, back to bf16, as PyTorch 2.11's profiler lists them on one
 H100 (benchmarks/measurements/h100/pointwise_kernels.csv), without the scaling, which the product
-does (``baddbmm``). Megatron's fused causal softmax (scaled_upper_triang_masked_softmax) reads what
-lies below the diagonal, backward gradients and weights, and writes everything.
+does (``baddbmm``). In bf16: a copy, the mask (broadcast over the heads) and the softmax; backward
+its gradient, and a copy and the mask again (Aleph-Alpha/scaling, masked_softmax.py). Megatron's
+fused causal softmax (scaled_upper_triang_masked_softmax) reads what lies below the diagonal,
+backward gradients and weights, and writes everything.
 """
-DROPOUT_TRAFFIC: Final = 2.5
-"""Dropout on the weights, either way: in, out and a mask of one byte."""
+DROPOUT: Final[Mapping[bool, ScorePass]] = {
+    False: ScorePass(2.5, kind=PointwiseKind.DROPOUT),
+    True: ScorePass(2.5, kind=PointwiseKind.ELEMENTWISE),
+}
+"""Dropout on the weights, True for backward: in, out and a mask of one byte, whose random numbers
+are drawn forward."""
 
 
 def attention_time(attention: Attention, accelerator: Accelerator) -> float:
@@ -91,11 +108,16 @@ def _stored_scores_time(attention: Attention, accelerator: Accelerator) -> float
     The products are full rectangles: such kernels save nothing on a causal mask.
     """
     passes = SCORE_PASSES[attention.kernel, attention.backward]
-    traffic = passes.traffic + DROPOUT_TRAFFIC * attention.dropout
-    kernels = passes.kernels + attention.dropout
-    products = sum(gemm_time(gemm, accelerator) for gemm in score_products(attention))
-    between = Pointwise("scores", traffic * attention.score_bytes, kernels, PointwiseKind.UNFUSED)
-    return products + pointwise_time(between, accelerator)
+    if attention.dropout:
+        passes = (*passes, DROPOUT[attention.backward])
+    between = sum(
+        pointwise_time(
+            Pointwise("scores", each.traffic * attention.score_bytes, each.kernels, each.kind),
+            accelerator,
+        )
+        for each in passes
+    )
+    return sum(gemm_time(gemm, accelerator) for gemm in score_products(attention)) + between
 
 
 def score_products(attention: Attention) -> list[Gemm]:

@@ -53,7 +53,10 @@ class Software:
     kernels: Kernels
     launch: Launch
     kernel_launch: Annotated[NonNegative, MICROSECONDS]
-    """Host time per kernel [s]; a layer is never faster than its kernels can be launched."""
+    """Host time per kernel of a forward pass or a recomputation [s]; a layer is never faster than
+    its kernels can be launched."""
+    backward_launch: Annotated[NonNegative, MICROSECONDS]
+    """The same of a backward pass, whose kernels autograd launches without Python [s]."""
     asynchronous_tensor_gradients: Flag
     """The input gradient's tensor-parallel collective runs under the weight-gradient GEMM."""
     arrival_jitter: Share

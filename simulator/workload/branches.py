@@ -127,7 +127,7 @@ class Branches:
             window=model.window,
             backward=backward,
             kernel=self.kernels.attention,
-            dropout=self.kernels.dropout,
+            dropout=self.kernels.attention_dropout,
         )
         if shard.context == 1:
             return (Step(kernel),)
@@ -174,7 +174,7 @@ class Branches:
         # Separate kernels compute the softmax in fp32, and keep that beside the bf16 copy.
         eager = self.kernels.attention is AttentionKernel.UNFUSED
         softmax = Saved("softmax", (BF16 + FP32 * eager) * pairs, core_attention=True)
-        if not self.kernels.dropout:
+        if not self.kernels.attention_dropout:
             return (softmax,)
         dropped = Saved("attention_dropout", (DROPOUT_MASK + BF16) * pairs, core_attention=True)
         return softmax, dropped

@@ -189,7 +189,7 @@ def test_p100_is_the_part_of_goyal_et_al() -> None:
 @pytest.mark.parametrize("name", STACKS)
 def test_stacks_are_plausible(name: str) -> None:
     stack = software(name)
-    assert 0 <= stack.kernel_launch < 100e-6
+    assert 0 <= stack.backward_launch <= stack.kernel_launch < 200e-6
     assert 0 <= stack.step_overhead < 2
     assert 0 <= stack.context_memory < 4 * GIB
     assert stack.fragmentation < 0.1
@@ -203,7 +203,10 @@ def test_optimizer_traffic_is_counted(name: str) -> None:
     stack = software(name)
     narrow = stack.gradient_precision.n_bytes < 4
     clipping = 8 if name in ("torchtitan-2025", "llm-foundry-2023") else 0
-    counted = {"megatron-deepspeed-fp16-2023": 30, "pytorch-steps-2026": 40}
+    deepspeed = dict.fromkeys(
+        ("megatron-deepspeed-fp16-2023", "megatron-deepspeed-traced-2023"), 30
+    )
+    counted = {**deepspeed, "pytorch-steps-2026": 40}
     expected = counted.get(name, 38 + 6 * narrow + clipping)
     assert stack.optimizer_traffic_bytes_per_parameter == expected
 
