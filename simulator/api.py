@@ -93,8 +93,7 @@ def simulate(scenario: Scenario | Path | str, *, engine: str = "auto") -> Result
     SimulatorError
         If the scenario is wrong, or there is no such engine.
     """
-    if engine not in ENGINES:
-        raise SimulatorError(f"no engine is called {engine!r}; there are: {', '.join(ENGINES)}")
+    _require_engine(engine)
     if not isinstance(scenario, Scenario):
         scenario = load_scenario(scenario)
     plan = make_plan(scenario)
@@ -107,3 +106,27 @@ def simulate(scenario: Scenario | Path | str, *, engine: str = "auto") -> Result
         played=trace,
         memory=memory,
     )
+
+
+def step_time(scenario: Scenario, *, engine: str = "auto") -> float:
+    """Return the time of one training step of ``scenario`` [s] and nothing else of it.
+
+    A search asks for it many times over; memory and breakdown are left out.
+
+    Parameters
+    ----------
+    scenario, engine
+        As `simulate`.
+
+    Raises
+    ------
+    SimulatorError
+        If there is no such engine, or the part cannot run the scenario.
+    """
+    _require_engine(engine)
+    return play_events(build_program(make_plan(scenario))).step_time
+
+
+def _require_engine(engine: str) -> None:
+    if engine not in ENGINES:
+        raise SimulatorError(f"no engine is called {engine!r}; there are: {', '.join(ENGINES)}")

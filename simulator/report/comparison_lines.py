@@ -1,0 +1,234 @@
+"""A swept quantity as lines: speed over its values, the compute-bound speed, and the knee."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from simulator.report.comparison_bars import PARTS, colours_of
+from simulator.report.comparison_tables import (
+    LINE_RATE,
+    OVER_MEMORY,
+    REFUSED,
+    field_words,
+    row_label,
+)
+from simulator.report.page import LEFT_IN, RIGHT_IN, add_legend, add_panel
+from simulator.report.palette import ALARM, MUTED
+from simulator.report.quantities import significant
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    Row = Mapping[str, Any]
+
+HUES: Final = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#332288", "#999933"),
+)
+"""Okabe-Ito without its yellow, which white paper swallows, and two of Tol's."""
+FEWEST_VALUES: Final = 3
+"""Values from which a quantity makes a line."""
+GEOMETRIC: Final = 5.0
+"""Ratio of the largest to the smallest value from which the axis is logarithmic."""
+PANEL_IN: Final = 4.4
+HEADER_IN, FOOTER_IN = 1.5, 0.85
+HEIGHT_IN: Final = HEADER_IN + PANEL_IN + FOOTER_IN
+LABELS_IN: Final = 2.1
+"""Room for names at the right end of the lines."""
+PARTS_IN: Final = 4.3
+"""Width of the panel of parts."""
+APART: Final = 0.055
+"""Least distance of two names as a share of the axis."""
+SPEED: Final = "tokens_per_s_per_accelerator"
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The rows that differ in the swept quantity alone, by its growing values."""
+
+    label: str
+    values: tuple[float, ...]
+    rows: tuple[Row, ...]
+
+    @property
+    def compute_bound(self) -> float | None:
+        """Compute-bound speed [tokens/s per accelerator]; None if it varies or was not sought."""
+        if "share_of_compute_bound" not in self.rows[0]:
+            return None
+        speeds = [row[SPEED] / row["share_of_compute_bound"] for row in self.rows]
+        same = max(speeds) <= min(speeds) * (1 + 1e-9)
+        return speeds[0] if same else None
+
+
+def swept_number(summary: Mapping[str, Any]) -> str | None:
+    """Return the swept field that makes lines: the number with the most values, if it has enough.
+
+    A line rate comes before others: it is what the knee is about.
+    """
+    counts = {}
+    for key in summary["swept"]:
+        values = {row[key] for row in summary["rows"]}
+        if all(_is_number(value) for value in values) and len(values) >= FEWEST_VALUES:
+            counts[key] = len(values) + MANY * (key == LINE_RATE)
+    return max(counts, key=counts.__getitem__) if counts else None
+
+
+MANY: Final = 10**6
+"""More values than any sweep has."""
+
+
+def series_of(summary: Mapping[str, Any], key: str) -> list[Series]:
+    """Return the lines over the values of ``key``: one for each cluster and other swept value."""
+    others = [other for other in summary["swept"] if other != key]
+    groups: dict[str, list[Row]] = {}
+    for row in summary["rows"]:
+        if row["status"] != REFUSED:
+            groups.setdefault(row_label(row, others), []).append(row)
+    ordered = {
+        label: sorted(rows, key=lambda row: float(row[key])) for label, rows in groups.items()
+    }
+    return [
+        Series(label, tuple(float(row[key]) for row in rows), tuple(rows))
+        for label, rows in ordered.items()
+    ]
+
+
+def add_lines(figure: Figure, summary: Mapping[str, Any], key: str) -> None:
+    """Draw speed over the values of ``key``; of a single line also where its steps go."""
+    lines = series_of(summary, key)
+    single = len(lines) == 1
+    right_in = RIGHT_IN - (PARTS_IN + 1.0 if single else LABELS_IN)
+    speed = add_panel(figure, LEFT_IN, right_in, FOOTER_IN, PANEL_IN)
+    plot_speed(lines, key, summary["knee_columns"], speed)
+    if single:
+        left_in = RIGHT_IN - PARTS_IN
+        parts = add_panel(figure, left_in, RIGHT_IN, FOOTER_IN, PANEL_IN)
+        plot_parts(lines[0], key, parts)
+        waits = {name: hue for name, hue in colours_of(lines[0].rows).items() if name in WAITS}
+        add_legend(figure, waits, left_in, HEADER_IN - 0.32)
+
+
+def plot_speed(lines: Sequence[Series], key: str, columns: Mapping[str, float], ax: Axes) -> Axes:
+    """Draw tokens/s of an accelerator over the swept values; points are simulated steps.
+
+    Dashed is the compute-bound speed, rings mark the knees where the swept field is the line rate.
+    """
+    top = 0.0
+    for line, hue in zip(lines, HUES, strict=False):
+        speeds = [row[SPEED] for row in line.rows]
+        ax.plot(line.values, speeds, color=hue, linewidth=2, marker="o", markersize=4.5)
+        over = [row["status"] == OVER_MEMORY for row in line.rows]
+        ax.scatter(
+            np.array(line.values)[over], np.array(speeds)[over], marker="x", color=ALARM, zorder=4
+        )
+        top = max(top, *speeds, line.compute_bound or 0)
+        if line.compute_bound is not None:
+            ax.axhline(line.compute_bound, color=hue, linewidth=1, linestyle=(0, (5, 4)))
+            if key == LINE_RATE:
+                _mark_knees(line, columns, hue, ax, named=len(lines) == 1)
+    ax.set(ylim=(0, 1.08 * top), ylabel="tokens/s per accelerator", xlabel=field_words(key))
+    _scale(sorted({value for line in lines for value in line.values}), ax)
+    _name(lines, 1.08 * top, ax)
+    return ax
+
+
+def plot_parts(line: Series, key: str, ax: Axes) -> Axes:
+    """Draw for every swept value what its step waits for, as shares of the step."""
+    places = np.arange(len(line.rows))
+    bottom = np.zeros(len(line.rows))
+    for part, (name, colour) in PARTS.items():
+        if name in WAITS:
+            shares = np.array([100 * row[part] / row["step_time_s"] for row in line.rows])
+            ax.bar(places, shares, bottom=bottom, width=0.7, color=colour, linewidth=0)
+            bottom += shares
+    for place, share in zip(places, bottom, strict=True):
+        ax.text(place, share, f"{share:.0f}%", size=9, ha="center", va="bottom")
+    ax.set_xticks(places, [f"{value:,g}" for value in line.values])
+    ax.set(xlabel=field_words(key), ylabel="share of the step [%]")
+    return ax
+
+
+WAITS: Final = tuple(name for name, _ in PARTS.values() if name.startswith(("exposed", "bubble")))
+"""Parts of a step in which it waits."""
+
+
+def _mark_knees(
+    line: Series, columns: Mapping[str, float], hue: str, ax: Axes, *, named: bool
+) -> None:
+    """Ring the knees inside the swept range, at the speed that they were searched for."""
+    row, bound = line.rows[0], line.compute_bound
+    interfaces = line.values[0] / row["line_rate_gbit_per_s"]
+    for name, share in columns.items():
+        if row[name] is None or bound is None:
+            continue
+        at = row[name] * interfaces
+        if not line.values[0] <= at <= line.values[-1]:
+            continue
+        ax.plot([at], [share * bound], marker="o", ms=10, mfc="none", mec=hue, mew=1.8)
+        if named:
+            ax.annotate(
+                f"{100 * share:.0f}%: {significant(at)}",
+                (at, share * bound),
+                xytext=(9, -11),
+                textcoords="offset points",
+                size=10,
+                weight="bold",
+            )
+
+
+def _scale(values: Sequence[float], ax: Axes) -> None:
+    """Put the ticks on the swept values, as far as they keep apart."""
+    if values[0] > 0 and values[-1] / values[0] >= GEOMETRIC:
+        ax.set_xscale("log")
+        ax.set_xlim(values[0] / 1.12, values[-1] * 1.12)
+    step = -(-len(values) // MOST_TICKS)
+    ax.xaxis.set_major_locator(FixedLocator(list(values[::step])))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+
+
+MOST_TICKS: Final = 12
+
+
+def _name(lines: Sequence[Series], top: float, ax: Axes) -> None:
+    """Write each line's name at its right end, names that would overlap moved apart."""
+    if len(lines) == 1:
+        bound = lines[0].compute_bound
+        if bound is not None:
+            words = f"compute-bound: {significant(bound)}"
+            ax.annotate(
+                words,
+                (0, bound),
+                xycoords=("axes fraction", "data"),
+                xytext=(2, 4),
+                textcoords="offset points",
+                size=10,
+                color=MUTED,
+            )
+        return
+    ends = sorted(
+        (
+            (line.rows[-1][SPEED] / top, line.label, hue)
+            for line, hue in zip(lines, HUES, strict=False)
+        ),
+        key=lambda end: end[0],
+    )
+    lowest = 0.0
+    for end, label, hue in ends:
+        place = max(end, lowest)
+        lowest = place + APART
+        ax.text(1.02, place, label, transform=ax.transAxes, size=10, color=hue, va="center")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

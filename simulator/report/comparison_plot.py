@@ -1,0 +1,43 @@
+"""A comparison as one picture: bars of steps and bandwidths, or lines over a swept quantity."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any, Final
+
+from simulator.report.comparison_bars import add_bars, bars_height
+from simulator.report.comparison_lines import HEIGHT_IN, HUES, add_lines, series_of, swept_number
+from simulator.report.comparison_tables import facts, title
+from simulator.report.page import add_title, new_page
+from simulator.report.palette import picture_style
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from matplotlib.figure import Figure
+
+FACTS_WIDTH: Final = 128
+"""Characters of the line of facts."""
+
+
+def comparison_figure(summary: Mapping[str, Any]) -> Figure:
+    """Return the picture of a comparison.
+
+    A swept number with three values or more makes lines, unless there are more of them than
+    colours; anything else makes a bar for each row.
+
+    Parameters
+    ----------
+    summary
+        Rows and what they have in common (`simulator.comparison.compare.compare`).
+    """
+    key = swept_number(summary)
+    drawn = key is not None and len(series_of(summary, key)) <= len(HUES)
+    with picture_style():
+        figure = new_page(HEIGHT_IN if drawn else bars_height(len(summary["rows"])))
+        add_title(figure, title(summary), textwrap.shorten(facts(summary), FACTS_WIDTH))
+        if key is not None and drawn:
+            add_lines(figure, summary, key)
+        else:
+            add_bars(figure, summary)
+    return figure
