@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-WIDTH: Final = 120
+WIDTH: Final = 140
 """Columns of tables that no terminal shows."""
 
 

@@ -24,6 +24,10 @@ FEW_STEPS: Final = 100
 """Simulated steps that are done sooner than processes for them start."""
 STEPS_OF_A_KNEE: Final = 25
 """Steps that the search for a knee simulates, about."""
+DEFINITION: Final = (
+    "Compute-bound is the same step with a network between nodes that takes no time; what is "
+    "inside a node stays as it is."
+)
 SHARED: Final = (
     *("scenario", "model", "accelerator", "accelerators", "layout", "software", "precision"),
     *("global_batch", "micro_batch", "sequence_length"),
@@ -89,7 +93,7 @@ def compare(
         "shared": _shared(rows),
         "knee_columns": dict(KNEES) if knee else {},
         "rows": _ordered(rows, swept, knee=knee),
-        "notes": _notes(rows),
+        "notes": _notes(rows, knee=knee),
     }
 
 
@@ -141,15 +145,10 @@ def _ordered(rows: Sequence[Row], swept: Sequence[str], *, knee: bool) -> list[R
     return [{name: row.get(name) for name in names} for row in rows]
 
 
-def _notes(rows: Sequence[Row]) -> list[str]:
+def _notes(rows: Sequence[Row], *, knee: bool) -> list[str]:
     """Return what a reader of all rows should know, a sentence each."""
+    notes = [DEFINITION] if knee else []
     without = sorted({row["cluster"] for row in rows if not row.get(CURRENCY)})
-    notes = [
-        (
-            "Compute-bound is the same step with a network between nodes that takes no time; what "
-            "is inside a node stays as it is."
-        ),
-    ]
     if without:
         notes.append(
             f"No price: {', '.join(without)} (the profile has none, or a field of the cluster was "

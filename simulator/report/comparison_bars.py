@@ -6,12 +6,13 @@ import textwrap
 from typing import TYPE_CHECKING, Any, Final
 
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from simulator.report.comparison_tables import MFU, OVER_MEMORY, REFUSED, row_label
 from simulator.report.page import (
     LARGEST_PANEL_IN,
     RIGHT_IN,
+    WIDTH_IN,
     add_legend,
     add_panel,
     label_rows,
@@ -51,17 +52,19 @@ ROW_IN: Final = (0.3, 0.62)
 """Lowest legible and comfortable height of a row [in]."""
 LABELS_IN: Final = 2.6
 """Where bars begin: cluster names stand before."""
-KNEE_IN: Final = 3.3
+KNEE_IN: Final = 3.5
 """Width of the panel of line rates."""
-HEADER_IN, FOOTER_IN = 1.6, 0.75
+HEADER_IN, FOOTER_IN = 1.55, 0.95
 REASON_WIDTH: Final = 88
 """Characters of a line that says why a row was refused."""
 REASON_IN_PANEL: Final = 34
 """The same, of a line that says why there is no knee."""
 LABEL_WIDTH: Final = 26
 """Characters of a line of a row's name."""
-ABOVE: Final = 11
+ABOVE: Final = 12
 """Where the number of a line rate stands over its point [points]."""
+FEW_DECADES: Final = 25.0
+"""Ratio of the largest to the least line rate below which powers of ten are too few ticks."""
 CLOSE: Final = 1.7
 """Ratio of two line rates below which their numbers would overlap side by side."""
 
@@ -78,11 +81,12 @@ def add_bars(figure: Figure, summary: Mapping[str, Any]) -> None:
     right_in = RIGHT_IN - (KNEE_IN + 0.35 if summary["knee_columns"] else 0)
     steps = add_panel(figure, LABELS_IN, right_in, FOOTER_IN, panel_in)
     plot_steps(rows, steps)
-    label_rows(steps, _labels(rows, summary["swept"]), 0.5)
+    label_rows(steps, _labels(summary), 0.5)
     add_legend(figure, colours_of(rows), LABELS_IN, HEADER_IN - 0.42)
     if summary["knee_columns"]:
         rates = add_panel(figure, RIGHT_IN - KNEE_IN, RIGHT_IN, FOOTER_IN, panel_in)
         plot_rates(rows, summary["knee_columns"], rates)
+        _name_rates(figure, summary["knee_columns"])
 
 
 def plot_steps(rows: Sequence[Row], ax: Axes) -> Axes:
@@ -112,28 +116,36 @@ def plot_rates(rows: Sequence[Row], columns: Mapping[str, float], ax: Axes) -> A
             _plot_rate(row, columns, number + 0.5, ax)
     if rates:
         ax.set(xscale="log", xlim=(min(rates) / 1.7, max(rates) * 1.7))
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
+        subs = (1, 2, 5) if max(rates) / min(rates) < FEW_DECADES else (1,)
+        ax.xaxis.set_major_locator(LogLocator(subs=subs, numticks=6))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.xaxis.set_minor_locator(NullLocator())
     ax.set(ylim=(len(rows), 0), xlabel="network of one accelerator [Gbit/s]", yticks=[])
-    shares = ", ".join(f"{100 * share:.0f}" for share in columns.values())
-    handles = [
-        Line2D([], [], marker="|", ms=13, mew=2.5, ls="none", color="black", label="has"),
-        Line2D(
-            [], [], marker="o", ms=6, color=COLOURS["data"], label=f"needs for {shares} % of speed"
-        ),
-    ]
-    ax.legend(
-        handles=handles,
-        loc="lower left",
-        bbox_to_anchor=(0, 1.0),
-        ncols=2,
-        borderpad=0,
-        handlelength=1.2,
-        handletextpad=0.4,
-        columnspacing=1.0,
-    )
     return ax
+
+
+def _name_rates(figure: Figure, columns: Mapping[str, float]) -> None:
+    """Say above the panel of line rates what its marks are."""
+    shares = ", ".join(f"{100 * share:.0f}" for share in columns.values())
+    needs = f"needs for {shares} % of compute-bound"
+    figure.legend(
+        handles=[
+            Line2D([], [], marker="|", ms=11, mew=2.5, ls="none", color="black", label="has"),
+            Line2D([], [], marker="o", ms=5, color=COLOURS["data"], label=needs),
+        ],
+        loc="upper left",
+        bbox_to_anchor=(
+            (RIGHT_IN - KNEE_IN) / WIDTH_IN,
+            1 - (HEADER_IN - 0.42) / figure.get_figheight(),
+        ),
+        ncols=2,
+        fontsize=9,
+        borderpad=0,
+        borderaxespad=0,
+        handlelength=1.0,
+        handletextpad=0.4,
+        columnspacing=0.8,
+    )
 
 
 def _bar(row: Row, number: int, labelled: float, ax: Axes) -> None:
@@ -178,8 +190,8 @@ def _plot_rate(row: Row, columns: Mapping[str, float], y: float, ax: Axes) -> No
             color=colour,
         )
     has = row["line_rate_gbit_per_s"]
-    ax.plot([has], [y], marker="|", markersize=16, markeredgewidth=2.5, color="black", zorder=3)
-    if row["knee_reason"]:
+    ax.plot([has], [y], marker="|", markersize=13, markeredgewidth=2.5, color="black", zorder=3)
+    if row["knee_reason"] and not needs:
         words = "\n".join(textwrap.wrap(row["knee_reason"], REASON_IN_PANEL))
         ax.annotate(
             words,
@@ -208,8 +220,9 @@ def _rates(row: Row, columns: Mapping[str, float]) -> list[float]:
     return [row["line_rate_gbit_per_s"], *needs]
 
 
-def _labels(rows: Sequence[Row], swept: Sequence[str]) -> list[str]:
-    return ["\n".join(textwrap.wrap(row_label(row, swept), LABEL_WIDTH)) for row in rows]
+def _labels(summary: Mapping[str, Any]) -> list[str]:
+    labels = [row_label(row, summary) for row in summary["rows"]]
+    return ["\n".join(textwrap.wrap(label, LABEL_WIDTH)) for label in labels]
 
 
 def colours_of(rows: Sequence[Row]) -> dict[str, str]:

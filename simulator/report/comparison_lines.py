@@ -37,13 +37,13 @@ FEWEST_VALUES: Final = 3
 GEOMETRIC: Final = 5.0
 """Ratio of the largest to the smallest value from which the axis is logarithmic."""
 PANEL_IN: Final = 4.4
-HEADER_IN, FOOTER_IN = 1.5, 0.85
+HEADER_IN, FOOTER_IN = 1.35, 1.0
 HEIGHT_IN: Final = HEADER_IN + PANEL_IN + FOOTER_IN
 LABELS_IN: Final = 2.1
 """Room for names at the right end of the lines."""
 PARTS_IN: Final = 4.3
 """Width of the panel of parts."""
-APART: Final = 0.055
+APART: Final = 0.05
 """Least distance of two names as a share of the axis."""
 SPEED: Final = "tokens_per_s_per_accelerator"
 
@@ -85,11 +85,10 @@ MANY: Final = 10**6
 
 def series_of(summary: Mapping[str, Any], key: str) -> list[Series]:
     """Return the lines over the values of ``key``: one for each cluster and other swept value."""
-    others = [other for other in summary["swept"] if other != key]
     groups: dict[str, list[Row]] = {}
     for row in summary["rows"]:
         if row["status"] != REFUSED:
-            groups.setdefault(row_label(row, others), []).append(row)
+            groups.setdefault(row_label(row, summary, without=key), []).append(row)
     ordered = {
         label: sorted(rows, key=lambda row: float(row[key])) for label, rows in groups.items()
     }
@@ -117,12 +116,15 @@ def add_lines(figure: Figure, summary: Mapping[str, Any], key: str) -> None:
 def plot_speed(lines: Sequence[Series], key: str, columns: Mapping[str, float], ax: Axes) -> Axes:
     """Draw tokens/s of an accelerator over the swept values; points are simulated steps.
 
-    Dashed is the compute-bound speed, rings mark the knees where the swept field is the line rate.
+    Dashed is the compute-bound speed. Where the swept field is the line rate, rings are the knees.
     """
     top = 0.0
     for line, hue in zip(lines, HUES, strict=False):
         speeds = [row[SPEED] for row in line.rows]
-        ax.plot(line.values, speeds, color=hue, linewidth=2, marker="o", markersize=4.5)
+        knees = knee_points(line, columns) if key == LINE_RATE else []
+        way = sorted([*zip(line.values, speeds, strict=True), *(knee[1:] for knee in knees)])
+        ax.plot(*zip(*way, strict=True), color=hue, linewidth=2)
+        ax.plot(line.values, speeds, color=hue, linestyle="none", marker="o", markersize=4.5)
         over = [row["status"] == OVER_MEMORY for row in line.rows]
         ax.scatter(
             np.array(line.values)[over], np.array(speeds)[over], marker="x", color=ALARM, zorder=4
@@ -130,9 +132,9 @@ def plot_speed(lines: Sequence[Series], key: str, columns: Mapping[str, float], 
         top = max(top, *speeds, line.compute_bound or 0)
         if line.compute_bound is not None:
             ax.axhline(line.compute_bound, color=hue, linewidth=1, linestyle=(0, (5, 4)))
-            if key == LINE_RATE:
-                _mark_knees(line, columns, hue, ax, named=len(lines) == 1)
+            _mark_knees(knees, hue, ax, named=len(lines) == 1)
     ax.set(ylim=(0, 1.08 * top), ylabel="tokens/s per accelerator", xlabel=field_words(key))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     _scale(sorted({value for line in lines for value in line.values}), ax)
     _name(lines, 1.08 * top, ax)
     return ax
@@ -147,7 +149,7 @@ def plot_parts(line: Series, key: str, ax: Axes) -> Axes:
             shares = np.array([100 * row[part] / row["step_time_s"] for row in line.rows])
             ax.bar(places, shares, bottom=bottom, width=0.7, color=colour, linewidth=0)
             bottom += shares
-    for place, share in zip(places, bottom, strict=True):
+    for place, share in enumerate(bottom.tolist()):
         ax.text(place, share, f"{share:.0f}%", size=9, ha="center", va="bottom")
     ax.set_xticks(places, [f"{value:,g}" for value in line.values])
     ax.set(xlabel=field_words(key), ylabel="share of the step [%]")
@@ -158,27 +160,39 @@ WAITS: Final = tuple(name for name, _ in PARTS.values() if name.startswith(("exp
 """Parts of a step in which it waits."""
 
 
-def _mark_knees(
-    line: Series, columns: Mapping[str, float], hue: str, ax: Axes, *, named: bool
-) -> None:
-    """Ring the knees inside the swept range, at the speed that they were searched for."""
+def knee_points(line: Series, columns: Mapping[str, float]) -> list[tuple[float, float, float]]:
+    """Return share, swept value and speed of each knee inside the swept range.
+
+    The speed is the one that was searched for, met within the tolerance of the search.
+    """
     row, bound = line.rows[0], line.compute_bound
+    if bound is None:
+        return []
     interfaces = line.values[0] / row["line_rate_gbit_per_s"]
-    for name, share in columns.items():
-        if row[name] is None or bound is None:
-            continue
-        at = row[name] * interfaces
-        if not line.values[0] <= at <= line.values[-1]:
-            continue
-        ax.plot([at], [share * bound], marker="o", ms=10, mfc="none", mec=hue, mew=1.8)
+    found = [
+        (share, row[name] * interfaces, share * bound)
+        for name, share in columns.items()
+        if row[name] is not None
+    ]
+    return [knee for knee in found if line.values[0] <= knee[1] <= line.values[-1]]
+
+
+def _mark_knees(
+    knees: Sequence[tuple[float, float, float]], hue: str, ax: Axes, *, named: bool
+) -> None:
+    """Ring the knees, the share inside the ring, and name their values where there is room."""
+    for share, at, speed in knees:
+        ax.plot([at], [speed], marker="o", ms=17, mfc="white", mec=hue, mew=1.6, zorder=3)
+        ax.text(at, speed, f"{100 * share:.0f}", size=9, color=hue, ha="center", va="center")
         if named:
             ax.annotate(
-                f"{100 * share:.0f}%: {significant(at)}",
-                (at, share * bound),
-                xytext=(9, -11),
+                f"{significant(at)} Gbit/s",
+                (at, speed),
+                xytext=(4, -17),
                 textcoords="offset points",
                 size=10,
                 weight="bold",
+                color=hue,
             )
 
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING, Any, Final
 
 from simulator.report.comparison_bars import add_bars, bars_height
 from simulator.report.comparison_lines import HEIGHT_IN, HUES, add_lines, series_of, swept_number
-from simulator.report.comparison_tables import facts, title
-from simulator.report.page import add_title, new_page
-from simulator.report.palette import picture_style
+from simulator.report.comparison_tables import LINE_RATE, facts, title
+from simulator.report.page import LEFT_IN, WIDTH_IN, add_title, new_page
+from simulator.report.palette import MUTED, picture_style
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from matplotlib.figure import Figure
 
-FACTS_WIDTH: Final = 128
+FACTS_WIDTH: Final = 122
 """Characters of the line of facts."""
+FOOT_IN: Final = 0.1
+"""Where the lowest line of text stands."""
 
 
 def comparison_figure(summary: Mapping[str, Any]) -> Figure:
@@ -35,9 +36,28 @@ def comparison_figure(summary: Mapping[str, Any]) -> Figure:
     drawn = key is not None and len(series_of(summary, key)) <= len(HUES)
     with picture_style():
         figure = new_page(HEIGHT_IN if drawn else bars_height(len(summary["rows"])))
-        add_title(figure, title(summary), textwrap.shorten(facts(summary), FACTS_WIDTH))
+        add_title(figure, title(summary), facts(summary, FACTS_WIDTH))
         if key is not None and drawn:
             add_lines(figure, summary, key)
         else:
             add_bars(figure, summary)
+        if summary["knee_columns"]:
+            words = summary["notes"][0]
+            if drawn:
+                words = words.replace("Compute-bound", "Compute-bound (dashed)")
+            if drawn and key == LINE_RATE:
+                words += " Rings: its share in percent."
+            _define(figure, words)
     return figure
+
+
+def _define(figure: Figure, words: str) -> None:
+    """Write at the foot of the page what the compute-bound speed is."""
+    figure.text(
+        LEFT_IN / WIDTH_IN,
+        FOOT_IN / figure.get_figheight(),
+        words,
+        size=9,
+        color=MUTED,
+        va="bottom",
+    )

@@ -22,13 +22,18 @@ REFUSED: Final = "refused"
 OVER_MEMORY: Final = "over_memory"
 LINE_RATE: Final = "cluster.fabric.nic_gbit_per_s"
 """Where it is swept, all rows of a series have one knee."""
+PRICES: Final[Mapping[str, str]] = {
+    "network_share_of_price": "network of price",
+    "rent_per_million_tokens": "rent per M tokens",
+}
+"""Columns of prices and their headings, shown where some row has a value."""
 NOTHING: Final = "-"
 """In a cell without a value."""
 MFU: Final = "mfu_palm"
 EXPOSED: Final = ("tensor", "context", "expert", "pipeline", "data", "offload")
 """Kinds of communication that a step can wait for, in the order of the breakdown."""
-LEAST_SHARE: Final = 0.0005
-"""Share of the step from which a kind of communication has a column: what rounds to 0.1 %."""
+LEAST_SHARE: Final = 0.005
+"""Share of some step from which a kind of communication has a column."""
 SHARED_WORDS: Final[Mapping[str, str]] = {
     "model": "{}",
     "accelerator": "{}",
@@ -68,10 +73,12 @@ def title(summary: Mapping[str, Any]) -> str:
     return f"{summary['shared'].get('scenario', 'One scenario')}: {', '.join(over)}"
 
 
-def facts(summary: Mapping[str, Any]) -> str:
-    """Return in one line what all rows have in common."""
+def facts(summary: Mapping[str, Any], longest: int = 1000) -> str:
+    """Return in one line of at most so many characters what all rows have in common."""
     shared = summary["shared"]
     words = [form.format(shared[key]) for key, form in SHARED_WORDS.items() if key in shared]
+    while len(", ".join(words)) > longest and len(words) > 1:
+        words.pop()
     return ", ".join(words)
 
 
@@ -81,15 +88,16 @@ def field_words(key: str) -> str:
     Examples
     --------
     >>> field_words("cluster.fabric.nic_gbit_per_s")
-    'fabric nic [Gbit/s]'
+    'NIC [Gbit/s]'
+    >>> field_words("cluster.fabric.tiers.1.oversubscription")
+    'tiers 1 oversubscription'
     """
     *way, name = key.split(".")
-    unit = next((unit for suffix, unit in UNITS.items() if name.endswith(f"_{suffix}")), "")
+    place = way[-2:] if way and way[-1].isdecimal() else []
     suffix = next((suffix for suffix in UNITS if name.endswith(f"_{suffix}")), "")
-    name = name.removesuffix(f"_{suffix}") if suffix else name
-    holder = [part for part in way[-1:] if not part.isdecimal()]
-    words = " ".join([*holder, name]).replace("_", " ")
-    return f"{words} [{unit}]" if unit else words
+    words = " ".join([*place, name.removesuffix(f"_{suffix}")]).replace("_", " ")
+    words = "NIC" if words == "nic" else words
+    return f"{words} [{UNITS[suffix]}]" if suffix else words
 
 
 UNITS: Final[Mapping[str, str]] = {
@@ -113,14 +121,19 @@ def knee_sentences(summary: Mapping[str, Any]) -> list[str]:
     by_text: dict[str, None] = {}
     for row in summary["rows"]:
         if columns and row["status"] != REFUSED and row["compute_bound_step_time_s"] is not None:
-            by_text[_knee_sentence(row, columns, summary["swept"])] = None
+            by_text[_knee_sentence(row, summary)] = None
     return list(by_text)
 
 
-def row_label(row: Row, swept: Sequence[str]) -> str:
-    """Return the cluster of a row, and its swept values if there are any."""
+def row_label(row: Row, summary: Mapping[str, Any], without: str | None = None) -> str:
+    """Return what tells a row from the others: cluster and swept values, ``without`` one field.
+
+    A single cluster is named by the title if there are other values.
+    """
+    swept = [key for key in summary["swept"] if key != without]
     values = [f"{field_words(key).partition(' [')[0]} {row[key]}" for key in swept]
-    return ", ".join([str(row["cluster"]), *values])
+    named = len(_clusters(summary)) > 1 or not values
+    return ", ".join([str(row["cluster"])] * named + values)
 
 
 def row_remarks(summary: Mapping[str, Any]) -> list[str]:
@@ -133,7 +146,7 @@ def row_remarks(summary: Mapping[str, Any]) -> list[str]:
         elif row["status"] == OVER_MEMORY:
             remarks.append(f"does not fit: {row['reason']}; times are as if it did")
         for remark in remarks:
-            rows_by_remark.setdefault(remark, []).append(row_label(row, summary["swept"]))
+            rows_by_remark.setdefault(remark, []).append(row_label(row, summary))
     return [f"{_some(labels)}: {remark}" for remark, labels in rows_by_remark.items()]
 
 
@@ -164,29 +177,29 @@ def cells(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     rows = summary["rows"]
     kinds = [kind for kind in EXPOSED if any(_exposed(row, kind) >= LEAST_SHARE for row in rows)]
     columns = summary["knee_columns"]
-    priced = "network_share_of_price" in rows[0]
+    priced = [column for column in PRICES if any(row.get(column) is not None for row in rows)]
     needs = columns and LINE_RATE not in summary["swept"]
     headings = [
         *_place_headings(summary),
         *("step [s]", "tokens/s per accel.", "MFU"),
         *(f"exposed {kind}" for kind in kinds),
         "bubble",
-        *(["of compute-bound"] if columns else []),
+        *(["of compute bound"] if columns else []),
         *([f"{_knee_shares(summary)} needs [Gbit/s]"] if needs else []),
-        *(["network of price", "per M tokens"] if priced else []),
+        *(PRICES[column] for column in priced),
         "memory [GiB]",
     ]
-    return headings, [_cells(row, summary, kinds, priced=priced) for row in rows]
+    return headings, [_cells(row, summary, kinds, priced) for row in rows]
 
 
 def _cells(
-    row: Row, summary: Mapping[str, Any], kinds: Sequence[str], *, priced: bool
+    row: Row, summary: Mapping[str, Any], kinds: Sequence[str], priced: Sequence[str]
 ) -> list[str]:
     columns = summary["knee_columns"]
     needs = columns and LINE_RATE not in summary["swept"]
     place = _place(row, summary)
     if row["status"] == REFUSED:
-        count = 4 + len(kinds) + bool(columns) + bool(needs) + 2 * priced
+        count = 4 + len(kinds) + bool(columns) + bool(needs) + len(priced)
         return [*place, *[NOTHING] * count, "cannot run"]
     return [
         *place,
@@ -197,7 +210,7 @@ def _cells(
         percent_text(row["bubble_fraction"]),
         *([_percent(row["share_of_compute_bound"])] if columns else []),
         *([_needs(row, columns)] if needs else []),
-        *([_percent(row["network_share_of_price"]), _price(row)] if priced else []),
+        *(_price(row, column) for column in priced),
         _memory(row),
     ]
 
@@ -228,7 +241,7 @@ def _knee_shares(summary: Mapping[str, Any]) -> str:
 
 def _needs(row: Row, columns: Iterable[str]) -> str:
     rates = [row[name] for name in columns]
-    return NOTHING if rates == [None] * len(rates) else " / ".join(map(_number, rates))
+    return NOTHING if rates == [None] * len(rates) else "/".join(map(_number, rates))
 
 
 def _percent(share: float | None) -> str:
@@ -239,14 +252,17 @@ def _number(value: float | None) -> str:
     return NOTHING if value is None else significant(value)
 
 
-def _price(row: Row) -> str:
-    rent = row["rent_per_million_tokens"]
-    return NOTHING if rent is None else f"{significant(rent)} {row['currency']}"
+def _price(row: Row, column: str) -> str:
+    value: float | None = row[column]
+    if value is None or column == "network_share_of_price":
+        return _percent(value)
+    return f"{significant(value)} {row['currency']}"
 
 
 def _memory(row: Row) -> str:
     used, has = row["peak_memory_gib"], row["memory_capacity_gib"]
-    return f"{used:.0f} of {has:.0f}" + " *" * (row["status"] == OVER_MEMORY)
+    star = " *" if row["status"] == OVER_MEMORY else ""
+    return f"{used:.0f} of {has:.0f}{star}"
 
 
 def _rows_table(summary: Mapping[str, Any]) -> Table:
@@ -254,25 +270,27 @@ def _rows_table(summary: Mapping[str, Any]) -> Table:
     over = ", * over capacity" if star else ""
     table = plain_table(f"Shares are of the step; MFU by palm{over}", padding=(0, 1, 0, 0))
     headings, lines = cells(summary)
-    for column, heading in enumerate(headings):
-        widest = max(len(line[column]) for line in lines)
-        table.add_column(heading, justify="right" if column else "left", min_width=widest)
+    table.add_column(headings[0], no_wrap=True)
+    for column, heading in enumerate(headings[1:], start=1):
+        # Numbers joined by slashes would be broken anywhere.
+        joined = max(len(line[column]) * ("/" in line[column]) for line in lines)
+        table.add_column(heading, justify="right", min_width=joined or None)
     for row, line in zip(summary["rows"], lines, strict=True):
         table.add_row(*line, style="" if row["status"] == "ok" else "dim")
     return table
 
 
-def _knee_sentence(row: Row, columns: Mapping[str, float], swept: Sequence[str]) -> str:
+def _knee_sentence(row: Row, summary: Mapping[str, Any]) -> str:
     """Return what the shares of the compute-bound speed need, of one row with or without a knee."""
-    others = [key for key in swept if key != LINE_RATE]
-    label = row_label(row, others)
+    columns: Mapping[str, float] = summary["knee_columns"]
+    label = row_label(row, summary, without=LINE_RATE)
     needs = [
         f"{share:.0%} of the compute-bound speed needs {significant(row[name])} Gbit/s"
         for name, share in columns.items()
         if row[name] is not None
     ]
     whole = "; ".join([", ".join(_shortened(needs)), *filter(None, [row["knee_reason"]])])
-    if others == list(swept):
+    if LINE_RATE not in summary["swept"]:
         share, rate = percent_text(row["share_of_compute_bound"]), row["line_rate_gbit_per_s"]
         whole += f"; it has {significant(rate)} and runs at {share}"
     return f"{label}: {whole.removeprefix('; ')}"
