@@ -28,6 +28,7 @@ DEFINITION: Final = (
     "Compute-bound is the same step with a network between nodes that takes no time; what is "
     "inside a node stays as it is."
 )
+UNPRICED: Final = "the profile has none, or a field of the cluster was changed"
 SHARED: Final = (
     *("scenario", "model", "accelerator", "accelerators", "layout", "software", "precision"),
     *("global_batch", "micro_batch", "sequence_length"),
@@ -150,8 +151,5 @@ def _notes(rows: Sequence[Row], *, knee: bool) -> list[str]:
     notes = [DEFINITION] if knee else []
     without = sorted({row["cluster"] for row in rows if not row.get(CURRENCY)})
     if without:
-        notes.append(
-            f"No price: {', '.join(without)} (the profile has none, or a field of the cluster was "
-            "changed)."
-        )
+        notes.append(f"No price of {', '.join(without)}: {UNPRICED}.")
     return notes

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MOST_VALUES: Final = 1000
 """Values of one sweep beyond which it is a typing slip."""
 
-_RANGE: Final = re.compile(r"([^:]+):([^:]+):(x?)([^:]+)")
+_RANGE: Final = re.compile(r"([^:,{}[\]]+):([^:,{}[\]]+):(x?)([^:,{}[\]]+)")
 _EXAMPLES: Final = "fabric.nic_gbit_per_s=100,200,400, 50:800:x2 or 100:400:100"
 _EXPECTED: Final = f"expected KEY=VALUES such as {_EXAMPLES}"
 _DIGITS: Final = 12

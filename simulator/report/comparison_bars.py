@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from simulator.report.comparison_tables import MFU, OVER_MEMORY, REFUSED, row_label
+from simulator.report.comparison_tables import MFU
+from simulator.report.comparison_words import OVER_MEMORY, REFUSED, row_label
 from simulator.report.page import (
     LARGEST_PANEL_IN,
     RIGHT_IN,

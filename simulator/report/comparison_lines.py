@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from simulator.report.comparison_bars import PARTS, colours_of
-from simulator.report.comparison_tables import (
+from simulator.report.comparison_words import (
     LINE_RATE,
     OVER_MEMORY,
     REFUSED,
@@ -34,8 +34,10 @@ HUES: Final = (
 """Okabe-Ito without its yellow, which white paper swallows, and two of Tol's."""
 FEWEST_VALUES: Final = 3
 """Values from which a quantity makes a line."""
-GEOMETRIC: Final = 5.0
+GEOMETRIC: Final = 4.0
 """Ratio of the largest to the smallest value from which the axis is logarithmic."""
+ROUNDING: Final = 1e-9
+"""Relative difference of speeds that are one."""
 PANEL_IN: Final = 4.4
 HEADER_IN, FOOTER_IN = 1.35, 1.0
 HEIGHT_IN: Final = HEADER_IN + PANEL_IN + FOOTER_IN
@@ -45,7 +47,10 @@ PARTS_IN: Final = 4.3
 """Width of the panel of parts."""
 APART: Final = 0.05
 """Least distance of two names as a share of the axis."""
+MOST_TICKS: Final = 12
 SPEED: Final = "tokens_per_s_per_accelerator"
+WAITS: Final = tuple(name for name, _ in PARTS.values() if name.startswith(("exposed", "bubble")))
+"""Parts of a step in which it waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +58,18 @@ class Series:
     """The rows that differ in the swept quantity alone, by its growing values."""
 
     label: str
-    values: tuple[float, ...]
+    places: tuple[float, ...]
+    """Swept values."""
     rows: tuple[Row, ...]
 
     @property
     def compute_bound(self) -> float | None:
         """Compute-bound speed [tokens/s per accelerator]; None if it varies or was not sought."""
-        if "share_of_compute_bound" not in self.rows[0]:
+        shares = [row.get("share_of_compute_bound") for row in self.rows]
+        if None in shares:
             return None
-        speeds = [row[SPEED] / row["share_of_compute_bound"] for row in self.rows]
-        same = max(speeds) <= min(speeds) * (1 + 1e-9)
+        speeds = [row[SPEED] / share for row, share in zip(self.rows, shares, strict=True)]
+        same = max(speeds) <= min(speeds) * (1 + ROUNDING)
         return speeds[0] if same else None
 
 
@@ -71,16 +78,13 @@ def swept_number(summary: Mapping[str, Any]) -> str | None:
 
     A line rate comes before others: it is what the knee is about.
     """
-    counts = {}
-    for key in summary["swept"]:
-        values = {row[key] for row in summary["rows"]}
-        if all(_is_number(value) for value in values) and len(values) >= FEWEST_VALUES:
-            counts[key] = len(values) + MANY * (key == LINE_RATE)
-    return max(counts, key=counts.__getitem__) if counts else None
-
-
-MANY: Final = 10**6
-"""More values than any sweep has."""
+    counts = {key: len({row[key] for row in summary["rows"]}) for key in summary["swept"]}
+    numbers = [
+        key
+        for key, count in counts.items()
+        if count >= FEWEST_VALUES and all(_is_number(row[key]) for row in summary["rows"])
+    ]
+    return max(numbers, key=lambda key: (key == LINE_RATE, counts[key]), default=None)
 
 
 def series_of(summary: Mapping[str, Any], key: str) -> list[Series]:
@@ -122,20 +126,19 @@ def plot_speed(lines: Sequence[Series], key: str, columns: Mapping[str, float], 
     for line, hue in zip(lines, HUES, strict=False):
         speeds = [row[SPEED] for row in line.rows]
         knees = knee_points(line, columns) if key == LINE_RATE else []
-        way = sorted([*zip(line.values, speeds, strict=True), *(knee[1:] for knee in knees)])
+        way = sorted([*zip(line.places, speeds, strict=True), *(knee[1:] for knee in knees)])
         ax.plot(*zip(*way, strict=True), color=hue, linewidth=2)
-        ax.plot(line.values, speeds, color=hue, linestyle="none", marker="o", markersize=4.5)
-        over = [row["status"] == OVER_MEMORY for row in line.rows]
-        ax.scatter(
-            np.array(line.values)[over], np.array(speeds)[over], marker="x", color=ALARM, zorder=4
-        )
+        ax.plot(line.places, speeds, color=hue, linestyle="none", marker="o", markersize=4.5)
+        for value, speed, row in zip(line.places, speeds, line.rows, strict=True):
+            if row["status"] == OVER_MEMORY:
+                ax.plot([value], [speed], marker="x", markersize=9, color=ALARM, zorder=4)
         top = max(top, *speeds, line.compute_bound or 0)
         if line.compute_bound is not None:
             ax.axhline(line.compute_bound, color=hue, linewidth=1, linestyle=(0, (5, 4)))
             _mark_knees(knees, hue, ax, named=len(lines) == 1)
     ax.set(ylim=(0, 1.08 * top), ylabel="tokens/s per accelerator", xlabel=field_words(key))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-    _scale(sorted({value for line in lines for value in line.values}), ax)
+    _scale(sorted({value for line in lines for value in line.places}), ax)
     _name(lines, 1.08 * top, ax)
     return ax
 
@@ -151,13 +154,9 @@ def plot_parts(line: Series, key: str, ax: Axes) -> Axes:
             bottom += shares
     for place, share in enumerate(bottom.tolist()):
         ax.text(place, share, f"{share:.0f}%", size=9, ha="center", va="bottom")
-    ax.set_xticks(places, [f"{value:,g}" for value in line.values])
+    ax.set_xticks(places, [f"{value:,g}" for value in line.places])
     ax.set(xlabel=field_words(key), ylabel="share of the step [%]")
     return ax
-
-
-WAITS: Final = tuple(name for name, _ in PARTS.values() if name.startswith(("exposed", "bubble")))
-"""Parts of a step in which it waits."""
 
 
 def knee_points(line: Series, columns: Mapping[str, float]) -> list[tuple[float, float, float]]:
@@ -168,13 +167,13 @@ def knee_points(line: Series, columns: Mapping[str, float]) -> list[tuple[float,
     row, bound = line.rows[0], line.compute_bound
     if bound is None:
         return []
-    interfaces = line.values[0] / row["line_rate_gbit_per_s"]
+    interfaces = line.places[0] / row["line_rate_gbit_per_s"]
     found = [
         (share, row[name] * interfaces, share * bound)
         for name, share in columns.items()
         if row[name] is not None
     ]
-    return [knee for knee in found if line.values[0] <= knee[1] <= line.values[-1]]
+    return [knee for knee in found if line.places[0] <= knee[1] <= line.places[-1]]
 
 
 def _mark_knees(
@@ -207,37 +206,33 @@ def _scale(values: Sequence[float], ax: Axes) -> None:
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
 
 
-MOST_TICKS: Final = 12
-
-
 def _name(lines: Sequence[Series], top: float, ax: Axes) -> None:
-    """Write each line's name at its right end, names that would overlap moved apart."""
+    """Write each line's name at its right end; a single line is named by the title."""
     if len(lines) == 1:
-        bound = lines[0].compute_bound
-        if bound is not None:
-            words = f"compute-bound: {significant(bound)}"
-            ax.annotate(
-                words,
-                (0, bound),
-                xycoords=("axes fraction", "data"),
-                xytext=(2, 4),
-                textcoords="offset points",
-                size=10,
-                color=MUTED,
-            )
+        _name_bound(lines[0].compute_bound, ax)
         return
-    ends = sorted(
-        (
-            (line.rows[-1][SPEED] / top, line.label, hue)
-            for line, hue in zip(lines, HUES, strict=False)
-        ),
-        key=lambda end: end[0],
-    )
+    ends = [
+        (line.rows[-1][SPEED] / top, line.label, hue)
+        for line, hue in zip(lines, HUES, strict=False)
+    ]
     lowest = 0.0
-    for end, label, hue in ends:
+    for end, label, hue in sorted(ends):
         place = max(end, lowest)
         lowest = place + APART
         ax.text(1.02, place, label, transform=ax.transAxes, size=10, color=hue, va="center")
+
+
+def _name_bound(bound: float | None, ax: Axes) -> None:
+    if bound is not None:
+        ax.annotate(
+            f"compute-bound: {significant(bound)}",
+            (0, bound),
+            xycoords=("axes fraction", "data"),
+            xytext=(2, 4),
+            textcoords="offset points",
+            size=10,
+            color=MUTED,
+        )
 
 
 def _is_number(text: str) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from simulator.report.comparison_bars import add_bars, bars_height
 from simulator.report.comparison_lines import HEIGHT_IN, HUES, add_lines, series_of, swept_number
-from simulator.report.comparison_tables import LINE_RATE, facts, title
+from simulator.report.comparison_words import LINE_RATE, OVER_MEMORY, facts, title
 from simulator.report.page import LEFT_IN, WIDTH_IN, add_title, new_page
 from simulator.report.palette import MUTED, picture_style
 
@@ -41,23 +41,25 @@ def comparison_figure(summary: Mapping[str, Any]) -> Figure:
             add_lines(figure, summary, key)
         else:
             add_bars(figure, summary)
-        if summary["knee_columns"]:
-            words = summary["notes"][0]
-            if drawn:
-                words = words.replace("Compute-bound", "Compute-bound (dashed)")
-            if drawn and key == LINE_RATE:
-                words += " Rings: its share in percent."
-            _define(figure, words)
+        _explain(figure, _legend(summary, key if drawn else None))
     return figure
 
 
-def _define(figure: Figure, words: str) -> None:
-    """Write at the foot of the page what the compute-bound speed is."""
-    figure.text(
-        LEFT_IN / WIDTH_IN,
-        FOOT_IN / figure.get_figheight(),
-        words,
-        size=9,
-        color=MUTED,
-        va="bottom",
-    )
+def _legend(summary: Mapping[str, Any], key: str | None) -> str:
+    """Return what dashes, rings and crosses mean; ``key`` is the field of lines."""
+    sentences = list(summary["notes"][:1]) if summary["knee_columns"] else []
+    if key is not None:
+        sentences = [
+            words.replace("Compute-bound", "Compute-bound (dashed)") for words in sentences
+        ]
+        if sentences and key == LINE_RATE:
+            sentences.append("Rings: its share in percent.")
+        if any(row["status"] == OVER_MEMORY for row in summary["rows"]):
+            sentences.append("Crosses: over the memory.")
+    return " ".join(sentences)
+
+
+def _explain(figure: Figure, words: str) -> None:
+    """Write at the foot of the page what is drawn."""
+    left, bottom = LEFT_IN / WIDTH_IN, FOOT_IN / figure.get_figheight()
+    figure.text(left, bottom, words, size=9, color=MUTED, va="bottom")
