@@ -29,6 +29,7 @@ SEARCHED: Final = (
 COLUMNS: Final[Mapping[str, Column]] = MappingProxyType(
     {
         "cluster": Column("", "cluster as it was named"),
+        "changes": Column("", "what was changed on this cluster alone"),
         "status": Column("", "ok, over_memory (simulated, but does not fit) or refused"),
         "reason": Column("", "why it does not fit or was refused"),
         "scenario": Column("", "name of the scenario"),

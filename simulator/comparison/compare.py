@@ -115,7 +115,7 @@ def _searched(points: Sequence[Point]) -> list[Point]:
 
 def _without_rate(point: Point) -> tuple[object, ...]:
     settings = tuple(pair for pair in point.settings if pair[0] != LINE_RATE)
-    return point.cluster, settings, point.overrides
+    return point.cluster, settings
 
 
 def _refusal(row: Row) -> str:

@@ -31,7 +31,9 @@ class Point:
     settings: tuple[tuple[str, str], ...]
     """Swept fields and their values."""
     overrides: tuple[str, ...]
-    """What the user changed on every point, or on all of this cluster."""
+    """What the user changed on every point."""
+    own: tuple[str, ...] = ()
+    """What the user changed on this cluster alone."""
 
     def all_overrides(self, *, line_rate: bool = True) -> tuple[str, ...]:
         """Return everything that the scenario is loaded with; the last of a key wins.
@@ -40,7 +42,7 @@ class Point:
         """
         chosen = () if self.cluster is None else (f"{CLUSTER}={self.cluster}",)
         swept = tuple(f"{k}={v}" for k, v in self.settings if line_rate or k != LINE_RATE)
-        return (*chosen, *self.overrides, *swept)
+        return (*chosen, *self.overrides, *self.own, *swept)
 
 
 def make_points(
@@ -76,7 +78,7 @@ def make_points(
     own = _by_cluster(clusters, on_cluster)
     axes = [[(sweep.key, value) for value in sweep.values] for sweep in sweeps]
     return [
-        Point(cluster, settings, (*overrides, *own.get(cluster or "", ())))
+        Point(cluster, settings, tuple(overrides), own.get(cluster or "", ()))
         for cluster in (clusters or (None,))
         for settings in product(*axes)
     ]

@@ -59,6 +59,7 @@ def measure_point(job: Job, point: Point) -> dict[str, Any]:
         If the scenario has mistakes: unknown fields or profiles, values out of range.
     """
     row: dict[str, Any] = {"cluster": point.cluster, **dict(point.settings)}
+    row["changes"] = ", ".join(point.own)
     try:
         scenario = job.load(point)
         row["cluster"] = point.cluster or scenario.cluster.name

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from simulator.report.comparison_tables import MFU
-from simulator.report.comparison_words import OVER_MEMORY, REFUSED, row_label
+from simulator.report.comparison_words import OVER_MEMORY, REFUSED, changes_of, row_label
 from simulator.report.page import (
     LARGEST_PANEL_IN,
     RIGHT_IN,
@@ -222,8 +222,12 @@ def _rates(row: Row, columns: Mapping[str, float]) -> list[float]:
 
 
 def _labels(summary: Mapping[str, Any]) -> list[str]:
-    labels = [row_label(row, summary) for row in summary["rows"]]
-    return ["\n".join(textwrap.wrap(label, LABEL_WIDTH)) for label in labels]
+    """Return the name of every row, with what was changed on its cluster alone below it."""
+    texts = [(row_label(row, summary), changes_of(row)) for row in summary["rows"]]
+    return [
+        "\n".join(line for text in pair for line in textwrap.wrap(text, LABEL_WIDTH))
+        for pair in texts
+    ]
 
 
 def colours_of(rows: Sequence[Row]) -> dict[str, str]:

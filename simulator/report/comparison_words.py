@@ -88,6 +88,12 @@ def row_label(row: Row, summary: Mapping[str, Any], without: str | None = None) 
     return ", ".join([str(row["cluster"])] * named + values)
 
 
+def changes_of(row: Row) -> str:
+    """Return what was changed on a row's cluster alone, each field by the last part of its key."""
+    changes = [change.partition("=") for change in row["changes"].split(", ") if change]
+    return ", ".join(f"{field_words(key)} {value}" for key, _, value in changes)
+
+
 def knee_sentences(summary: Mapping[str, Any]) -> list[str]:
     """Return a sentence for each knee: what the shares of the compute-bound speed need."""
     columns = summary["knee_columns"]
@@ -112,7 +118,8 @@ def row_remarks(summary: Mapping[str, Any]) -> list[str]:
     """Return for every row that is no plain result what is the matter with it."""
     rows_by_remark: dict[str, list[str]] = {}
     for row in summary["rows"]:
-        remarks = [row["notes"]] if row["notes"] else []
+        remarks = [f"with {row['changes']}"] if row["changes"] else []
+        remarks += [row["notes"]] if row["notes"] else []
         if row["status"] == REFUSED:
             remarks.append(f"cannot run: {row['reason']}")
         elif row["status"] == OVER_MEMORY:
