@@ -1,14 +1,15 @@
 """Clusters as they cannot be bought: another line rate, a free network, free communication.
 
-What is free takes no time: bandwidth is infinite and every latency nil. Ranks still wait for one
-another, and hosts still launch the kernels.
+What is free takes no time: bandwidth has no limit and every latency is nil. Ranks still wait for
+one another, and hosts still launch the kernels.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_type_hints
+
+from simulator.fields import MICROSECONDS, MILLISECONDS, unit_of
 
 if TYPE_CHECKING:
     from simulator.hardware.cluster import Cluster
@@ -16,12 +17,16 @@ if TYPE_CHECKING:
     from simulator.hardware.fabric import Fabric
     from simulator.hardware.node import Node
 
+Record = TypeVar("Record")
 
-FREE: Final = 1e30
-"""Bandwidth [B/s] inside a node, or factor on that of a link, which leaves no time.
+UNLIMITED: Final = 1e30
+"""Bandwidth [B/s] that leaves no time, and factor on one.
 
-Not infinite: group sizes are interpolated in 1/B, and a torus counts its links by a ratio.
+Not infinite: oversubscribed tiers keep their share of the interfaces, group sizes are interpolated
+in 1/B, and a torus counts its links by a ratio.
 """
+TIMES: Final = (MICROSECONDS, MILLISECONDS)
+"""Units of latencies."""
 
 
 def with_line_rate(cluster: Cluster, rate: float) -> Cluster:
@@ -54,29 +59,39 @@ def rate_is_free(fabric: Fabric) -> bool:
 
 def _free_fabric(fabric: Fabric) -> Fabric:
     return replace(
-        fabric,
-        nic=inf,
-        pair_latency=0.0,
-        tiers=tuple(replace(tier, latency=0.0) for tier in fabric.tiers),
+        _without_latency(fabric),
+        nic=UNLIMITED,
+        tiers=tuple(map(_without_latency, fabric.tiers)),
         collectives=_free(fabric.collectives),
     )
 
 
 def _free_node(node: Node) -> Node:
     return replace(
-        node,
-        bandwidth=node.bandwidth * FREE,
-        pair_bandwidth=node.pair_bandwidth * FREE,
-        pair_latency=0.0,
+        _without_latency(node),
+        bandwidth=node.bandwidth * UNLIMITED,
+        pair_bandwidth=node.pair_bandwidth * UNLIMITED,
         collectives=_free(node.collectives),
     )
 
 
 def _free(model: CollectiveModel) -> CollectiveModel:
     lines = {kind: _free_line(line) for kind, line in model.lines.items()}
-    return replace(model, lines=lines, launch=0.0)
+    return replace(_without_latency(model), lines=lines)
 
 
 def _free_line(line: TwoLine) -> TwoLine:
-    rates = line.bus_bandwidth and dict.fromkeys(line.bus_bandwidth, FREE)
-    return replace(line, a0=0.0, a1=0.0, b0=0.0, b1=0.0, bus_bandwidth=rates, measured=None)
+    rates = line.bus_bandwidth and dict.fromkeys(line.bus_bandwidth, UNLIMITED)
+    return replace(_without_latency(line), bus_bandwidth=rates, measured=None)
+
+
+def _without_latency(record: Record) -> Record:
+    """Return a record of a profile with every time in it nil."""
+    hints = get_type_hints(type(record), include_extras=True)
+    times = {
+        name: 0.0
+        for name, hint in hints.items()
+        if unit_of(hint) in TIMES and isinstance(getattr(record, name), float)
+    }
+    changed: Any = replace(record, **times)  # type: ignore[type-var]  # records are dataclasses
+    return changed  # type: ignore[no-any-return]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache
-from math import inf, sqrt
+from math import sqrt
 from typing import TYPE_CHECKING, Final
 
 from simulator.api import step_time
 from simulator.comparison.ideals import (
+    UNLIMITED,
     rate_is_free,
     with_free_communication,
     with_free_network,
@@ -68,7 +69,7 @@ def find_knee(scenario: Scenario, *, engine: str = "auto") -> Knee:
         own = scenario.cluster.nic_bandwidth
         rates = {share: least_rate(time_at, compute_bound / share, own) for share in TARGETS}
         if None in rates.values():
-            best = compute_bound / time_at(inf)
+            best = compute_bound / time_at(UNLIMITED)
             reason = f"at any bandwidth, latency holds it at {100 * best:.1f} % of compute-bound"
     freest = replace(scenario, cluster=with_free_communication(scenario.cluster))
     return Knee(compute_bound, step_time(freest, engine=engine), rates, reason)
@@ -80,13 +81,13 @@ def least_rate(time_at: Callable[[float], float], longest: float, start: float) 
     Parameters
     ----------
     time_at
-        Step time [s] by rate [B/s], falling; infinite rates are allowed.
+        Step time [s] by rate [B/s], falling.
     longest
         Step time to reach [s].
     start
         Rate from which the search goes up or down [B/s].
     """
-    if time_at(inf) > longest:
+    if time_at(UNLIMITED) > longest:
         return None
     enough = start
     while time_at(enough) > longest:

@@ -18,6 +18,7 @@ from simulator.errors import (
 )
 from simulator.operators import Axis
 from simulator.scenario import load_scenario
+from simulator.scenario.loading import full_key
 from simulator.units import GBIT_PER_S, HOUR, MEGA
 
 if TYPE_CHECKING:
@@ -160,9 +161,8 @@ def _bill(scenario: Scenario, summary: dict[str, Any], *, changed: bool) -> dict
 
 def _changes_the_cluster(point: Point) -> bool:
     """Return whether a field of the cluster is overridden: its price is then another's."""
-    keys = (text.partition("=")[0].strip() for text in point.all_overrides())
-    parts = ("cluster.", "fabric.", "node.", "accelerator.")
-    return any(key.startswith(parts) and not key.startswith("cluster.price") for key in keys)
+    keys = [full_key(text.partition("=")[0].strip()) for text in point.all_overrides()]
+    return any(key.startswith("cluster.") and not key.startswith("cluster.price") for key in keys)
 
 
 def _notes(scenario: Scenario, summary: dict[str, Any]) -> str:

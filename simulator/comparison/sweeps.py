@@ -31,14 +31,6 @@ class Sweep:
     """Dotted path from the root of the scenario."""
     values: tuple[str, ...]
 
-    @property
-    def numbers(self) -> tuple[float, ...] | None:
-        """The values as numbers; None if any is none."""
-        try:
-            return tuple(float(value) for value in self.values)
-        except ValueError:
-            return None
-
 
 def parse_sweep(text: str) -> Sweep:
     """Return the sweep that ``KEY=VALUES`` describes.

@@ -287,3 +287,60 @@ def test_fields_are_named_as_people_do() -> None:
     assert title({"rows": [{"cluster": "a"}], "swept": ["schedule"], "shared": {}}) == (
         "One scenario: schedule, on a"
     )
+
+
+def shipped(
+    scenario: str,
+    clusters: tuple[str, ...],
+    *sweeps: str,
+    overrides: tuple[str, ...] = (),
+    on: tuple[str, ...] = (),
+) -> list[dict[str, Any]]:
+    """Return the rows of a comparison that the documentation shows, without its knees."""
+    points = make_points(clusters, [parse_sweep(text) for text in sweeps], overrides, on)
+    job = Job(ROOT / "scenarios" / f"{scenario}.yaml", (), "auto")
+    rows: list[dict[str, Any]] = comparison.compare(job, points, knee=False, workers=1)["rows"]
+    return rows
+
+
+def test_five_clusters_run_the_same_layout() -> None:
+    clusters = ("h100-ndr400", "h200-ndr400", "b200-ndr400", "gb200-nvl72", "mi300x-pollara400")
+    on = ("mi300x-pollara400:software.kernels.attention=flash2",)
+    rows = shipped("llama-70b-1024", clusters, on=on)
+    assert [row["status"] for row in rows] == ["ok"] * 5
+    assert len({row["layout"] for row in rows}) == 1
+    h100, h200, b200, gb200, mi300x = (row["step_time_s"] for row in rows)
+    assert max(b200, gb200) < h200 < h100, "the same chip with faster memory, then a faster chip"
+    assert mi300x > b200
+    assert rows[-1]["changes"] == "software.kernels.attention=flash2"
+
+
+def test_racks_feel_oversubscription_and_rails_do_not() -> None:
+    sweep = "fabric.tiers.0.oversubscription=1,7"
+    rows = shipped("llama-70b-1024", ("h100-ndr400", "h100-roce400"), sweep)
+    rails, racks = ([row["step_time_s"] for row in rows[i : i + 2]] for i in (0, 2))
+    assert rails[0] == rails[1]
+    assert racks[1] > 1.5 * racks[0]
+    assert "7.00 times what the uplinks carry" in rows[3]["notes"]
+
+
+def test_a_wide_tensor_group_wants_a_wide_domain() -> None:
+    rows = shipped(
+        "llama-70b-1024",
+        ("b200-ndr400", "gb200-nvl72"),
+        overrides=("layout.tensor=16", "layout.data=32"),
+        on=("gb200-nvl72:node.accelerators=64", "gb200-nvl72:node.nics=64"),
+    )
+    narrow, wide = rows
+    assert narrow["notes"] == "tensor groups of 16 cross nodes of 8"
+    assert wide["notes"] == ""
+    assert wide["exposed_tensor_s"] < 0.7 * narrow["exposed_tensor_s"]
+
+
+def test_a_larger_memory_holds_a_larger_micro_batch() -> None:
+    """ZAYA1: 87 GiB with four sequences at a time, an H100 offers 79."""
+    attention = "h100-ndr400:software.kernels.attention=cudnn"
+    clusters = ("mi300x-pollara400", "h100-ndr400")
+    rows = shipped("zaya1-8b-1024-mi300x", clusters, "batch.micro_batch=2,4", on=(attention,))
+    assert [row["status"] for row in rows] == ["ok", "ok", "ok", "over_memory"]
+    assert rows[1]["exposed_data_s"] < rows[0]["exposed_data_s"], "one pass hides the reduction"

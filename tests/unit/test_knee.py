@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import inf, isinf
 
 import pytest
 from hypothesis import given
@@ -13,6 +12,7 @@ from strategies import ROOT, TOY
 
 from simulator.api import step_time
 from simulator.comparison.ideals import (
+    UNLIMITED,
     with_free_communication,
     with_free_network,
     with_line_rate,
@@ -42,7 +42,7 @@ def test_the_least_rate_of_compute_plus_traffic(
     exact = traffic / (compute * (1 / share - 1))
 
     def time_at(rate: float) -> float:
-        return compute if isinf(rate) else compute + traffic / rate
+        return compute + traffic / rate
 
     found = least_rate(time_at, compute / share, start)
     if exact > MOST_RATE:
@@ -121,7 +121,7 @@ def test_latency_is_named_where_no_bandwidth_is_enough() -> None:
     knee = find_knee(scenario)
     assert knee.rates[0.99] is None
     assert "latency" in knee.reason
-    at_best = step_time(replace(scenario, cluster=with_line_rate(scenario.cluster, inf)))
+    at_best = step_time(replace(scenario, cluster=with_line_rate(scenario.cluster, UNLIMITED)))
     assert f"{100 * knee.compute_bound / at_best:.1f} %" in knee.reason
 
 

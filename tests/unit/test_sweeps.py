@@ -65,11 +65,6 @@ def test_mistakes_in_a_sweep_are_named(text: str, message: str) -> None:
     assert message in str(error.value)
 
 
-def test_only_numbers_are_numbers() -> None:
-    assert parse_sweep("layout.tensor=1,2").numbers == (1.0, 2.0)
-    assert parse_sweep("schedule=1f1b,gpipe").numbers is None
-
-
 def test_points_are_the_grid_of_clusters_and_values() -> None:
     sweeps = [Sweep("batch.micro_batch", ("1", "2")), Sweep(LINE_RATE, ("100", "200", "400"))]
     points = make_points(["a", "b"], sweeps, ["precision=fp8"], ["b:layout.tensor=4"])
