@@ -93,7 +93,7 @@ def simulate(scenario: Scenario | Path | str, *, engine: str = "auto") -> Result
     SimulatorError
         If the scenario is wrong, or there is no such engine.
     """
-    _require_engine(engine)
+    require_engine(engine)
     if not isinstance(scenario, Scenario):
         scenario = load_scenario(scenario)
     plan = make_plan(scenario)
@@ -123,10 +123,17 @@ def step_time(scenario: Scenario, *, engine: str = "auto") -> float:
     SimulatorError
         If there is no such engine, or the part cannot run the scenario.
     """
-    _require_engine(engine)
+    require_engine(engine)
     return play_events(build_program(make_plan(scenario))).step_time
 
 
-def _require_engine(engine: str) -> None:
+def require_engine(engine: str) -> None:
+    """Refuse a name that no engine has.
+
+    Raises
+    ------
+    SimulatorError
+        With the names that there are.
+    """
     if engine not in ENGINES:
         raise SimulatorError(f"no engine is called {engine!r}; there are: {', '.join(ENGINES)}")

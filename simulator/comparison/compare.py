@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from simulator.api import require_engine
 from simulator.comparison.columns import COLUMNS, CURRENCY, KNEES, PRICES, SEARCHED
 from simulator.comparison.points import LINE_RATE
 from simulator.comparison.rows import REFUSED, measure_knee, measure_point
@@ -68,6 +69,7 @@ def compare(
     SimulatorError
         If the scenario has mistakes, or no point can be run.
     """
+    require_engine(job.engine)
     searched = _searched(points) if knee else []
     work = [*((False, point) for point in points), *((True, point) for point in searched)]
     done = map_items(

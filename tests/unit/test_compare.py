@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -17,7 +18,7 @@ from simulator.api import simulate
 from simulator.comparison import compare as comparison
 from simulator.comparison.columns import COLUMNS, KNEES, PARTS, PRICES
 from simulator.comparison.points import LINE_RATE, make_points
-from simulator.comparison.rows import Job
+from simulator.comparison.rows import Job, measure_point
 from simulator.comparison.sweeps import parse_sweep
 from simulator.errors import MisfitError, SimulatorError
 from simulator.hardware.price import Price
@@ -179,13 +180,13 @@ def test_processes_give_the_same_rows() -> None:
     assert comparison.tasks(points) == 4
 
 
-def test_a_mistake_in_another_process_is_the_same_message() -> None:
-    points = make_points(("h1000", "h100-ndr400"), ())
-    with (
-        mock.patch.object(comparison, "FEW_STEPS", 0),
-        pytest.raises(SimulatorError, match="--clusters: unknown cluster 'h1000'"),
-    ):
-        comparison.compare(Job(SCENARIO, (), "auto"), points, workers=2)
+def test_a_mistake_travels_between_processes() -> None:
+    (point,) = make_points(("h1000",), ())
+    with pytest.raises(SimulatorError) as found:
+        measure_point(Job(SCENARIO, (), "auto"), point)
+    copied = pickle.loads(pickle.dumps(found.value))  # noqa: S301 - our own
+    assert str(copied) == str(found.value)
+    assert str(copied).startswith("--clusters: unknown cluster 'h1000'")
 
 
 def test_a_swept_number_makes_lines_and_clusters_make_bars(
