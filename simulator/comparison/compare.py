@@ -86,9 +86,7 @@ def compare(
     _name_own_cluster(rows)
     found = dict(zip(map(_without_rate, searched), done[len(points) :], strict=True))
     for row, point in zip(rows, points, strict=True):
-        row.update(found.get(_without_rate(point), {}) if row["status"] != REFUSED else {})
-        if "compute_bound_step_time_s" in row:
-            row["share_of_compute_bound"] = row["compute_bound_step_time_s"] / row["step_time_s"]
+        _add_knee(row, found.get(_without_rate(point), {}))
     swept = [key for key, _ in points[0].settings]
     return {
         "schema_version": SCHEMA_VERSION,
@@ -118,6 +116,13 @@ def _searched(points: Sequence[Point]) -> list[Point]:
 def _without_rate(point: Point) -> tuple[object, ...]:
     settings = tuple(pair for pair in point.settings if pair[0] != LINE_RATE)
     return point.cluster, settings
+
+
+def _add_knee(row: Row, knee: Row) -> None:
+    """Add what the search found for a row's kind, unless it was refused."""
+    if knee and row["status"] != REFUSED:
+        share = knee["compute_bound_step_time_s"] / row["step_time_s"]
+        row.update(knee, share_of_compute_bound=share)
 
 
 def _refusal(row: Row) -> str:
