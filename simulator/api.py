@@ -177,3 +177,34 @@ def simulate(
         memory=memory,
         samples=samples,
     )
+
+
+def step_time(scenario: Scenario, *, engine: str = "auto") -> float:
+    """Return the time of one training step of ``scenario`` [s] and nothing else of it.
+
+    A search asks for it many times over; memory and breakdown are left out.
+
+    Parameters
+    ----------
+    scenario, engine
+        As `simulate`.
+
+    Raises
+    ------
+    SimulatorError
+        If there is no such engine, or the part cannot run the scenario.
+    """
+    require_engine(engine)
+    return play_events(build_program(make_plan(scenario))).step_time
+
+
+def require_engine(engine: str) -> None:
+    """Refuse a name that no engine has.
+
+    Raises
+    ------
+    SimulatorError
+        With the names that there are.
+    """
+    if engine not in ENGINES:
+        raise SimulatorError(f"no engine is called {engine!r}; there are: {', '.join(ENGINES)}")

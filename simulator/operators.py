@@ -159,6 +159,11 @@ class Gemm:
         return 2.0 * self.groups * self.m * self.n * self.k
 
     @property
+    def elements(self) -> int:
+        """Elements of the result."""
+        return self.groups * self.m * self.n
+
+    @property
     def n_bytes(self) -> float:
         """Least memory traffic [B]: each operand read once, the result written once in bf16."""
         operands = self.precision.n_bytes * (self.m * self.k + self.k * self.n)
@@ -185,6 +190,13 @@ class GroupedGemm:
     def flops(self) -> float:
         """FLOPs, a multiply-add counted as two."""
         return 2.0 * sum(self.rows) * self.n * self.k
+
+    @property
+    def elements(self) -> int:
+        """Elements of the result: of a weight gradient, the matrices of all groups."""
+        if self.role is Role.WEIGHT_GRADIENT:
+            return len(self.rows) * self.n * self.k
+        return sum(self.rows) * self.n
 
     @property
     def n_bytes(self) -> float:
@@ -324,5 +336,6 @@ class Communication:
     n_bytes: float
 
 
-Compute = Gemm | GroupedGemm | Attention | Pointwise | OptimizerUpdate
+Product = Gemm | GroupedGemm
+Compute = Product | Attention | Pointwise | OptimizerUpdate
 Operator = Compute | Communication

@@ -18,7 +18,7 @@ from simulator.workload.flops import (
     forward_flops_per_token,
     model_flops_per_token,
 )
-from simulator.workload.parameters import total_parameters
+from simulator.workload.parameters import active_parameters, total_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -87,6 +87,7 @@ def _what(scenario: Scenario, plan: Plan, engine: str) -> dict[str, Any]:
         "scenario": scenario.name,
         "model": scenario.model.name,
         "parameters": total_parameters(scenario.model),
+        "active_parameters": active_parameters(scenario.model),
         "cluster": scenario.cluster.name,
         "accelerator": scenario.cluster.accelerator.name,
         "accelerators": scenario.accelerators,
@@ -202,6 +203,8 @@ def assumptions(plan: Plan, *, alike: bool = True) -> list[str]:
             f"Gradient traffic asks {placed.gradient.span.contention:.2f} times what the busiest "
             f"uplinks carry and is slowed by that factor."
         )
+    if scenario.model.experts is not None:
+        notes.append("Every expert gets as many tokens as every other, on every rank and layer.")
     if scenario.layout.layers is None and scenario.model.layers % scenario.layout.chunks:
         notes.append("Layers do not divide over the virtual stages; the ends hold fewer.")
     return notes

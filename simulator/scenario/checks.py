@@ -195,6 +195,25 @@ def model_is_consistent(scenario: Scenario) -> Iterator[Finding]:
         yield "model.parallel_norms", "needs parallel_block: true"
 
 
+def experts_are_local(scenario: Scenario) -> Iterator[Finding]:
+    """Require as many experts as a token needs, whole on every rank."""
+    model, experts = scenario.model, scenario.model.experts
+    if experts is None:
+        return
+    if experts.per_token > experts.count:
+        yield (
+            "model.experts.per_token",
+            f"{experts.per_token} experts of {experts.count} cannot be chosen",
+        )
+    if model.parallel_block:
+        yield "model.experts", "a parallel block has a dense MLP"
+    if scenario.layout.tensor > 1:
+        yield (
+            "layout.tensor",
+            f"must be 1: every rank holds all experts of {model.name} whole in this version",
+        )
+
+
 def heads_divide(scenario: Scenario) -> Iterator[Finding]:
     """Require tensor parallelism to cut heads, key/value heads and the MLP evenly."""
     try:
@@ -299,6 +318,7 @@ CHECKS: tuple[Check, ...] = (
     sequence_fits_the_positions,
     sequence_parallelism_has_a_group,
     model_is_consistent,
+    experts_are_local,
     heads_divide,
     layers_fit_the_stages,
     schedule_accepts,

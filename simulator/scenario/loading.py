@@ -15,7 +15,7 @@ from simulator.documents import (
     read_document,
     validate,
 )
-from simulator.errors import DocumentError, Problem, ScenarioError
+from simulator.errors import DocumentError, MisfitError, Problem, ScenarioError
 from simulator.scenario.checks import findings
 from simulator.scenario.scenario import Scenario
 from simulator.workload.huggingface import read_config
@@ -33,6 +33,8 @@ REFERENCES: Final[Mapping[FieldPath, str]] = {
     ("software",): "software",
 }
 """Fields of a scenario that refer to profiles, and their kinds."""
+SHORTHANDS: Final = ("accelerator", "node", "fabric")
+"""Parts of the cluster whose fields an override may name without ``cluster.`` before them."""
 
 
 def load_scenario(
@@ -69,6 +71,8 @@ def scenario_of(document: Document, catalog: Catalog, overrides: Sequence[str] =
     ------
     ScenarioError
         With every mistake found, each with file, line and field.
+    MisfitError
+        If there is none, but fields do not go together: with every broken rule.
     """
     try:
         document = resolved(document, catalog, overrides)
@@ -80,8 +84,13 @@ def scenario_of(document: Document, catalog: Catalog, overrides: Sequence[str] =
         for field, message in findings(scenario)
     ]
     if problems:
-        raise ScenarioError(problems)
+        raise MisfitError(problems)
     return scenario
+
+
+def full_key(key: str) -> str:
+    """Return the dotted path that an override's key means: ``fabric.x`` is ``cluster.fabric.x``."""
+    return f"cluster.{key}" if key.partition(".")[0] in SHORTHANDS else key
 
 
 def resolved(document: Document, catalog: Catalog, overrides: Sequence[str] = ()) -> Document:
@@ -125,7 +134,7 @@ def _split_override(text: str) -> tuple[str, str]:
     if not equals:
         message = f"expected KEY=VALUE such as layout.tensor=4, got {text[:80]!r}"
         raise ScenarioError([Problem(where="--set", path="", message=message)])
-    return key.strip(), value
+    return full_key(key.strip()), value
 
 
 def _other_problems(document: Document, overrides: Sequence[str]) -> list[Problem]:
