@@ -192,19 +192,7 @@ def step_time(scenario: Scenario, *, engine: str = "auto") -> float:
     Raises
     ------
     SimulatorError
-        If there is no such engine, or the part cannot run the scenario.
+        If there is no such engine, it cannot play this step, or the part cannot run the scenario.
     """
     require_engine(engine)
-    return play_events(build_program(make_plan(scenario))).step_time
-
-
-def require_engine(engine: str) -> None:
-    """Refuse a name that no engine has.
-
-    Raises
-    ------
-    SimulatorError
-        With the names that there are.
-    """
-    if engine not in ENGINES:
-        raise SimulatorError(f"no engine is called {engine!r}; there are: {', '.join(ENGINES)}")
+    return play(build_program(make_plan(scenario)), engine)[0].step_time

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from simulator.api import require_engine
 from simulator.comparison.columns import COLUMNS, CURRENCY, KNEES, PRICES, SEARCHED
 from simulator.comparison.points import LINE_RATE
 from simulator.comparison.rows import REFUSED, measure_knee, measure_point
+from simulator.engine.choice import require_engine
 from simulator.errors import SimulatorError
 from simulator.processes import map_items
 

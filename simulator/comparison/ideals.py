@@ -13,7 +13,7 @@ from simulator.fields import MICROSECONDS, MILLISECONDS, unit_of
 
 if TYPE_CHECKING:
     from simulator.hardware.cluster import Cluster
-    from simulator.hardware.collectives import CollectiveModel, TwoLine
+    from simulator.hardware.collectives import CollectiveLine, CollectiveModel
     from simulator.hardware.fabric import Fabric
     from simulator.hardware.node import Node
 
@@ -32,8 +32,8 @@ TIMES: Final = (MICROSECONDS, MILLISECONDS)
 def with_line_rate(cluster: Cluster, rate: float) -> Cluster:
     """Return the cluster with ``rate`` [B/s] of network for each accelerator, one direction.
 
-    Interfaces and, at their oversubscription, the tiers above them are scaled together; latencies
-    and the share of the line rate that messages reach stay.
+    Interfaces and, at their oversubscription, the tiers above them are scaled together; latencies,
+    the share of the line rate that messages reach, and the links between islands stay.
     """
     nic = rate * cluster.node.accelerators / cluster.node.nics
     return replace(cluster, fabric=replace(cluster.fabric, nic=nic))
@@ -58,9 +58,11 @@ def rate_is_free(fabric: Fabric) -> bool:
 
 
 def _free_fabric(fabric: Fabric) -> Fabric:
+    islands = fabric.islands and replace(_without_latency(fabric.islands), link=UNLIMITED)
     return replace(
         _without_latency(fabric),
         nic=UNLIMITED,
+        islands=islands,
         tiers=tuple(map(_without_latency, fabric.tiers)),
         collectives=_free(fabric.collectives),
     )
@@ -80,7 +82,7 @@ def _free(model: CollectiveModel) -> CollectiveModel:
     return replace(_without_latency(model), lines=lines)
 
 
-def _free_line(line: TwoLine) -> TwoLine:
+def _free_line(line: CollectiveLine) -> CollectiveLine:
     rates = line.bus_bandwidth and dict.fromkeys(line.bus_bandwidth, UNLIMITED)
     return replace(_without_latency(line), bus_bandwidth=rates, measured=None)
 
