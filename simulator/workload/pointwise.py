@@ -181,7 +181,7 @@ def scaled_first(precision: Precision, kernels: Kernels) -> bool:
     """Return whether a tensor's maximum must be known before it can be quantised.
 
     So it is for NVFP4, the second level of whose scales it is, and for fp8 under current scaling;
-    delayed scaling takes an earlier one, blocks of MXFP8 find theirs within the pass.
+    delayed scaling takes an earlier one, blocks find theirs within the pass.
     """
     if precision is Precision.NVFP4:
         return True
@@ -194,7 +194,7 @@ def quantisation(
     """Return the passes that turn ``elements`` bf16 values into a GEMM operand of ``precision``.
 
     Two copies are written, one for each direction in which products run over the operand (fp8
-    needs its transpose; the blocks of MXFP8 follow the direction). None above 16 bits.
+    needs its transpose; blocks follow the direction). None above 16 bits.
 
     References
     ----------
