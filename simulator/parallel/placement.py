@@ -76,15 +76,28 @@ class Placement:
         raise LayoutError(f"stages {sender} and {receiver} exchange data but are not neighbours")
 
 
-def place(layout: Layout, cluster: Cluster) -> Placement:
-    """Return the placement of ``layout`` on contiguous slots of ``cluster``."""
-    links = _stage_links(layout)
-    spans = [span_of(pairs, cluster) for pairs in links]
+def place(layout: Layout, cluster: Cluster, slots: NDArray[np.int64] | None = None) -> Placement:
+    """Return the placement of ``layout`` on slots of ``cluster``.
+
+    Parameters
+    ----------
+    layout, cluster
+        What to place, and where.
+    slots
+        Slot of each rank, rising, shape ``(ranks,)``; without it slot r holds rank r.
+    """
+    where = np.arange(layout.ranks) if slots is None else slots
+    spans = [span_of(where[pairs], cluster) for pairs in stage_pairs(layout)]
+
+    def placed(*axes: Axis) -> AxisPlacement:
+        span, uniform = span_of(where[groups(layout, axes)], cluster)
+        return AxisPlacement(axes, span, tier_name(span.tier, cluster), uniform)
+
     return Placement(
-        tensor=_axis_placement((Axis.TENSOR,), layout, cluster),
-        context=_axis_placement((Axis.CONTEXT,), layout, cluster),
-        gradient=_axis_placement(GRADIENT_AXES, layout, cluster),
-        model=_axis_placement((Axis.TENSOR, Axis.PIPELINE), layout, cluster),
+        tensor=placed(Axis.TENSOR),
+        context=placed(Axis.CONTEXT),
+        gradient=placed(*GRADIENT_AXES),
+        model=placed(Axis.TENSOR, Axis.PIPELINE),
         stage_links=tuple(span for span, _ in spans),
         stage_link_names=tuple(tier_name(span.tier, cluster) for span, _ in spans),
     )
@@ -126,14 +139,7 @@ def span_of(members: NDArray[np.int64], cluster: Cluster) -> tuple[GroupSpan, bo
     return span, alike
 
 
-def _axis_placement(axes: tuple[Axis, ...], layout: Layout, cluster: Cluster) -> AxisPlacement:
-    span, uniform = span_of(groups(layout, axes), cluster)
-    return AxisPlacement(
-        axes=axes, span=span, crosses=tier_name(span.tier, cluster), uniform=uniform
-    )
-
-
-def _stage_links(layout: Layout) -> list[NDArray[np.int64]]:
+def stage_pairs(layout: Layout) -> list[NDArray[np.int64]]:
     """Return, for each stage, the (sender, receiver) pairs to the next stage, shape (n, 2)."""
     grid = rank_grid(layout)
     axis = list(reversed(layout.order)).index(Axis.PIPELINE)

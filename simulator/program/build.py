@@ -36,6 +36,8 @@ from simulator.schedule.pipelines import build_schedule
 from simulator.workload.parameters import embedding_parameters_per_rank
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from simulator.parallel.blocks import VirtualStage
     from simulator.parallel.placement import Placement
     from simulator.scenario.scenario import Scenario
@@ -61,8 +63,15 @@ class Plan:
         return sum(self.stages[virtual].parameters for virtual in self.schedule.placement[stage])
 
 
-def make_plan(scenario: Scenario, schedule: Schedule | None = None) -> Plan:
+def make_plan(
+    scenario: Scenario,
+    schedule: Schedule | None = None,
+    *,
+    slots: NDArray[np.int64] | None = None,
+) -> Plan:
     """Return the priced parts of ``scenario`` under ``schedule``, its own unless one is given.
+
+    Ranks sit in ``slots`` of the cluster, slot r holding rank r unless they are given.
 
     Raises
     ------
@@ -76,7 +85,7 @@ def make_plan(scenario: Scenario, schedule: Schedule | None = None) -> Plan:
             scenario.micro_batches,
             scenario.layout.virtual_stages,
         )
-    placement = place(scenario.layout, scenario.cluster)
+    placement = place(scenario.layout, scenario.cluster, slots)
     stages = virtual_stages(
         scenario.model,
         scenario.layout,
