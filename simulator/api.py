@@ -14,7 +14,7 @@ from simulator.metrics.samples import StepSamples, sample_steps
 from simulator.metrics.summary import summarise
 from simulator.metrics.variation import perturbation_summary, variation_summary
 from simulator.program.build import Plan, build_program, make_plan
-from simulator.program.classes import perturbed
+from simulator.program.classes import move, perturbed
 from simulator.program.perturbations import Perturbations
 from simulator.scenario import Scenario, load_scenario
 
@@ -158,10 +158,12 @@ def simulate(
     program = build_program(plan)
     played, player = play(program, engine)
     priced = played.step_time
+    placed = plan
     if perturbations:
         played, player = play(perturbed(program, plan, perturbations), engine)
-    memory = memory_of(played, plan)
-    summary = summarise(played, plan, memory, player)
+        placed = move(plan, perturbations)
+    memory = memory_of(played, placed)
+    summary = summarise(played, placed, memory, player)
     samples = None
     if perturbations:
         summary["perturbations"] = perturbation_summary(perturbations, priced)
@@ -172,7 +174,7 @@ def simulate(
     return Result(
         scenario=scenario,
         summary=summary,
-        plan=plan,
+        plan=placed,
         played=played,
         memory=memory,
         samples=samples,

@@ -97,6 +97,10 @@ def run(
             help="Transfers through this rank's network interface do. Repeatable.",
         ),
     ] = None,
+    lost_node: Annotated[
+        list[int] | None,
+        typer.Option(metavar="NODE", help="Leave this node out; ranks move up. Repeatable."),
+    ] = None,
     jitter: Annotated[
         str | None,
         typer.Option(
@@ -147,6 +151,7 @@ def run(
         options=VariationOptions(
             slow_rank=slow_rank or [],
             slow_interface=slow_interface or [],
+            lost_node=lost_node or [],
             jitter=jitter,
             slow_ranks=slow_ranks,
             slow_nodes=slow_nodes,

@@ -69,6 +69,7 @@ def _named(perturbations: Perturbations) -> dict[str, Any]:
         "slow_interfaces": {
             str(rank): factor for rank, factor in perturbations.slow_interfaces.items()
         },
+        "lost_nodes": list(perturbations.lost_nodes),
     }
 
 

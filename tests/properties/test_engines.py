@@ -20,6 +20,7 @@ from simulator.engine import kernels
 from simulator.engine.choice import play
 from simulator.engine.compiled import COMPILE_FROM, play_compiled, worth_numba
 from simulator.engine.events import play_events
+from simulator.engine.levels import Levels, Waits
 from simulator.errors import DeadlockError, SimulatorError
 from simulator.metrics.breakdown import break_down
 from simulator.metrics.memory import memory_of
@@ -105,31 +106,27 @@ def test_deadlocks_are_found_and_named_alike(*, numba: bool, program: Program) -
         assert_same(play_compiled(program, numba=numba), expected)
 
 
-@given(programs())
-def test_the_kernel_is_right_without_its_compiler(program: Program) -> None:
+@given(programs(), st.integers(0, 99))
+def test_the_kernels_are_right_without_their_compiler(program: Program, seed: int) -> None:
     """Python runs what numba compiles: the same lines, so that coverage and debuggers see them."""
     count = len(program)
+    edges = (program.predecessor_offsets, program.predecessors, program.lane_predecessor())
     start, end, order = np.empty(count), np.empty(count), np.empty(count, dtype=np.int64)
-    before = program.lane_predecessor()
-    played = kernels.play_lanes(
-        program.predecessor_offsets,
-        program.predecessors,
-        before,
-        program.duration,
-        start,
-        end,
-        order,
-    )
-    assert played == count
+    assert kernels.play_lanes(*edges, program.duration, start, end, order) == count
     expected = play_events(program)
+    np.testing.assert_array_equal(start, expected.start)
     np.testing.assert_array_equal(end, expected.end)
-    again = np.empty((count, 2))
-    joint = np.zeros(count, dtype=np.bool_)
-    durations = np.stack([program.duration, program.duration], axis=1)
-    kernels.play_copies(
-        order, program.predecessor_offsets, program.predecessors, before, joint, durations, again
-    )
-    np.testing.assert_array_equal(again, np.stack([end, end], axis=1))
+    generator = np.random.default_rng(seed)
+    joint = generator.random(count) < 0.5
+    factors = generator.uniform(0.5, 2.0, (count, 3))
+    levels = Levels.of(Waits.of(program))
+    half = 0.5 * program.duration
+    for fixed in (half[:, np.newaxis], np.tile(half[:, np.newaxis], 3)):
+        ends = np.empty((count, 3))
+        draw = np.arange(count)
+        kernels.play_copies(order, *edges, joint, fixed, half, draw, factors, ends)
+        by_levels = levels.play(fixed + half[:, np.newaxis] * factors, joint)[1]
+        np.testing.assert_allclose(ends, by_levels, rtol=1e-12)
 
 
 class ClockDependent(Program):

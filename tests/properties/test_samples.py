@@ -120,7 +120,7 @@ def test_a_named_slow_rank_is_the_same_sampled_folded_and_rank_by_rank(
     result = simulate(scenario, perturbations=slow, variation=variation)
     played = float(result.step_times["step_time_s"].iloc[0])
     assert played == pytest.approx(result.summary["step_time_s"], rel=1e-9)
-    by_rank = play_events(every_rank(build_program(result.plan), result.plan, slow))
+    by_rank = play_events(every_rank(result.plan, slow))
     assert played == pytest.approx(by_rank.step_time, rel=1e-9)
 
 
