@@ -153,6 +153,6 @@ def _leaving(
 def _require_few(pairs: int) -> None:
     if pairs > MOST_PAIRS:
         raise SimulatorError(
-            f"an all_to_all of {pairs:,} pairs to be followed one by one, of {MOST_PAIRS:,} at most; "
-            "take a smaller group"
+            f"an all_to_all of {pairs:,} pairs to be followed one by one; at most {MOST_PAIRS:,} "
+            "are: take a smaller group"
         )

@@ -94,11 +94,12 @@ def _to_network(members: Members, _: Cluster) -> str:
 
 
 def _to_pxn(members: Members, cluster: Cluster) -> str:
-    if members.nodes > 1 and not members.aligned:
+    if members.nodes == 1:
+        return _to_network(members, cluster)
+    if not members.aligned:
         return "members use other places in some nodes than in others"
-    if members.nodes > 1 and interfaces_of(cluster).rails == 1:
-        return f"the interfaces of {cluster.fabric.name} hang on no rails"
-    return _to_network(members, cluster)
+    by_rail = interfaces_of(cluster).rails > 1
+    return "" if by_rail else f"the interfaces of {cluster.fabric.name} hang on no rails"
 
 
 def _to_torus(members: Members, cluster: Cluster) -> str:
