@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from simulator.hardware.memo import remembered
+
 if TYPE_CHECKING:
     from simulator.hardware.cluster import Cluster
 
@@ -31,6 +33,10 @@ def levels_of(cluster: Cluster) -> tuple[Level, ...]:
     interfaces' rate. With islands, the first tier that holds an island is its top, and what
     leaves it is the thin link.
     """
+    return remembered(cluster, "levels", lambda: _levels(cluster))
+
+
+def _levels(cluster: Cluster) -> tuple[Level, ...]:
     islands = cluster.fabric.islands
     whole = islands.accelerators if islands else cluster.largest
     levels = []

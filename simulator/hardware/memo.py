@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_MOST_PARTS: Final = 16
+_MOST_PARTS: Final = 32
 """Parts remembered at once; the first to come is the first to be forgotten."""
 _MOST_ENTRIES: Final = 100_000
 """Values remembered of one part; beyond them it starts afresh."""

@@ -6,7 +6,7 @@ Slots are numbered node by node: slot s is in node ``s // node size``. Which slo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,6 +57,8 @@ class Placement:
     stage_links: tuple[GroupSpan, ...]
     """Span of the transfer from stage s to stage (s + 1) mod p, the worst over replicas."""
     stage_link_names: tuple[str, ...]
+    slots: Integers = field(repr=False, compare=False)
+    """Slot of every rank, shape ``(ranks,)``."""
 
     @property
     def collectives(self) -> dict[Axis, GroupSpan]:
@@ -92,7 +94,7 @@ def place(layout: Layout, cluster: Cluster, allocation: Allocation = CONTIGUOUS)
         If the cluster has too few nodes left.
     """
     slots = slots_of(allocation, layout.ranks, cluster)
-    spans = [span_of(slots[pairs], cluster) for pairs in _stage_links(layout)]
+    spans = [span_of(slots[pairs], cluster) for pairs in stage_pairs(layout)]
     return Placement(
         tensor=_axis_placement((Axis.TENSOR,), layout, cluster, slots),
         context=_axis_placement((Axis.CONTEXT,), layout, cluster, slots),
@@ -100,6 +102,7 @@ def place(layout: Layout, cluster: Cluster, allocation: Allocation = CONTIGUOUS)
         model=_axis_placement((Axis.TENSOR, Axis.PIPELINE), layout, cluster, slots),
         stage_links=tuple(span for span, _ in spans),
         stage_link_names=tuple(tier_name(span.tier, cluster) for span, _ in spans),
+        slots=slots,
     )
 
 
@@ -127,7 +130,7 @@ def span_of(members: Integers, cluster: Cluster) -> tuple[GroupSpan, bool]:
     nodes = members // cluster.node.accelerators
     per_group = _distinct(nodes)
     tiers = _tiers_crossed(members, levels, cluster)
-    if interfaces.rails > 1:
+    if interfaces.rails > 1 and np.any(tiers == 1):
         tiers = _across_rails(tiers, interfaces.rail(members), nodes)
     widest = int(np.lexsort((per_group, tiers))[-1])
     tier = int(tiers[widest])
@@ -154,7 +157,7 @@ def _axis_placement(
     )
 
 
-def _stage_links(layout: Layout) -> list[Integers]:
+def stage_pairs(layout: Layout) -> list[Integers]:
     """Return, for each stage, the ranks that hand over to the next stage, shape ``(pairs, 2)``."""
     grid = rank_grid(layout)
     axis = list(reversed(layout.order)).index(Axis.PIPELINE)
@@ -165,7 +168,9 @@ def _stage_links(layout: Layout) -> list[Integers]:
 
 def _distinct(numbers: Integers) -> Integers:
     """Return how many different numbers each row holds."""
-    steps = np.diff(np.sort(numbers, axis=1), axis=1)
+    steps = np.diff(numbers, axis=1)
+    if steps.size and steps.min() < 0:
+        steps = np.diff(np.sort(numbers, axis=1), axis=1)
     return np.asarray(1 + np.count_nonzero(steps, axis=1))
 
 
@@ -193,7 +198,7 @@ def _contention(members: Integers, tier: int, cluster: Cluster) -> float:
     if tier <= 1:
         return worst  # nothing leaves a unit upwards
     interfaces = interfaces_of(cluster)
-    sender, receiver = _network_edges(members, cluster.node.accelerators)
+    sender, receiver = network_edges(members, cluster.node.accelerators)
     for depth, level in enumerate(levels_of(cluster)[: tier - 1]):
         rails = interfaces.rails if depth == 0 else 1
         units, after = sender // level.accelerators, receiver // level.accelerators
@@ -207,7 +212,7 @@ def _contention(members: Integers, tier: int, cluster: Cluster) -> float:
     return worst
 
 
-def _network_edges(members: Integers, size: int) -> tuple[Integers, Integers]:
+def network_edges(members: Integers, size: int) -> tuple[Integers, Integers]:
     """Return sender and receiver of the ring edges that leave a node of ``size``.
 
     As many rings run as members share a node, each through an interface of its own: member i of
