@@ -13,7 +13,7 @@ import pytest
 from simulator.hardware.collective_costs import collective_time
 from simulator.hardware.collectives import GroupSpan
 from simulator.operators import Collective
-from simulator.validation.collectives import site_of
+from simulator.validation.collective_sites import site_of
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -74,7 +74,7 @@ def test_a_source_left_out_is_predicted_by_the_other_one(script: ModuleType) -> 
 
 def test_the_page_has_a_line_for_each_source(script: ModuleType) -> None:
     text = script.page(script.measured_rows(table()), "mine.csv")
-    assert "`mine.csv`: 52\ntimings" in text
+    assert "`mine.csv`:\n52 timings" in text
     assert text.count("| hgx-h100 | inside | all_reduce |") == 2
 
 
