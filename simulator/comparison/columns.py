@@ -64,6 +64,7 @@ COLUMNS: Final[Mapping[str, Column]] = MappingProxyType(
         "rent_per_million_tokens": Column("currency", "accelerator-hours of a million tokens"),
         CURRENCY: Column("", "of the prices"),
         "price_date": Column("", "when prices were asked"),
+        "kernels": Column("", "transferred if no kernel was measured on the part's family, or own"),
         "notes": Column("", "how groups sit on this cluster"),
     }
 )

@@ -9,6 +9,7 @@ from simulator.api import simulate
 from simulator.comparison.columns import KNEES
 from simulator.comparison.knee import find_knee
 from simulator.comparison.points import CLUSTER
+from simulator.documents import Status
 from simulator.errors import (
     DocumentError,
     MisfitError,
@@ -18,7 +19,7 @@ from simulator.errors import (
 )
 from simulator.operators import Axis
 from simulator.scenario import load_scenario
-from simulator.scenario.loading import full_key
+from simulator.scenario.loading import full_key, load_sources
 from simulator.units import GBIT_PER_S, HOUR, MEGA
 
 if TYPE_CHECKING:
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
 OK: Final = "ok"
 OVER_MEMORY: Final = "over_memory"
 """Simulated, but a stage needs more memory than the accelerator has."""
+KERNELS: Final = ("cluster", "accelerator", "kernels")
+MEASURED: Final = (Status.MEASURED, Status.FITTED)
+"""How numbers came about that stand on timings of the part, or of its family."""
+OWN, TRANSFERRED = "own", "transferred"
+"""Kernels of a part with such numbers, and of one without."""
 REFUSED: Final = "refused"
 """The layout, the model or the stack does not go together with this cluster."""
 
@@ -74,6 +80,7 @@ def measure_point(job: Job, point: Point) -> dict[str, Any]:
         "reason": "" if fits else _memory_reason(summary),
         **_figures(scenario, summary),
         **_bill(scenario, summary, changed=_changes_the_cluster(point)),
+        "kernels": _kernels(job, point),
         "notes": _notes(scenario, summary),
     }
 
@@ -179,3 +186,12 @@ def _notes(scenario: Scenario, summary: dict[str, Any]) -> str:
         if group["contention"] > 1
     ]
     return "; ".join(notes)
+
+
+def _kernels(job: Job, point: Point) -> str:
+    """Return whether any number of the accelerator's kernels was measured on or fitted to it."""
+    overrides = point.all_overrides()
+    sources = load_sources(job.scenario, overrides=overrides, profiles=job.profiles)
+    stated = [source.status for path, source in sources.items() if path[: len(KERNELS)] == KERNELS]
+    transferred = bool(stated) and not any(status in MEASURED for status in stated)
+    return TRANSFERRED if transferred else OWN

@@ -47,7 +47,7 @@ PARTS: Final[Mapping[str, tuple[str, str]]] = {
 than on timelines, where it would else be lost on white paper."""
 LEAST_SHARE: Final = 0.002
 """Share of the longest step that a part must reach in some row to be named."""
-LABELLED_SHARE: Final = 0.055
+LABELLED_SHARE: Final = 0.05
 """Share of the axis from which a part carries its percentage."""
 ROW_IN: Final = (0.3, 0.62)
 """Lowest legible and comfortable height of a row [in]."""

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from simulator.report.comparison_bars import add_bars, bars_height
 from simulator.report.comparison_lines import HEIGHT_IN, HUES, add_lines, series_of, swept_number
-from simulator.report.comparison_words import LINE_RATE, OVER_MEMORY, facts, title
+from simulator.report.comparison_words import (
+    LINE_RATE,
+    OVER_MEMORY,
+    TRANSFERRED_WORDS,
+    facts,
+    title,
+    transferred_clusters,
+)
 from simulator.report.page import LEFT_IN, WIDTH_IN, add_title, new_page
 from simulator.report.palette import MUTED, picture_style
 
@@ -56,7 +63,10 @@ def _legend(summary: Mapping[str, Any], key: str | None) -> str:
             sentences.append("Rings: its share in percent.")
         if any(row["status"] == OVER_MEMORY for row in summary["rows"]):
             sentences.append("Crosses: over the memory.")
-    return " ".join(sentences)
+    lines = [" ".join(sentences)]
+    if clusters := transferred_clusters(summary):
+        lines.append(f"{', '.join(clusters)}: {TRANSFERRED_WORDS}.")
+    return "\n".join(filter(None, lines))
 
 
 def _explain(figure: Figure, words: str) -> None:

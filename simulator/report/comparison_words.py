@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 REFUSED: Final = "refused"
 OVER_MEMORY: Final = "over_memory"
+TRANSFERRED: Final = "transferred"
+TRANSFERRED_WORDS: Final = "kernel times are transferred from other parts, none was measured on it"
 LINE_RATE: Final = "cluster.fabric.nic_gbit_per_s"
 """Where it is swept, all rows of a series have one knee."""
 SHARED_WORDS: Final[Mapping[str, str]] = {
@@ -77,6 +79,12 @@ def field_words(key: str) -> str:
     return f"{words} [{UNITS[suffix]}]" if suffix else words
 
 
+def transferred_clusters(summary: Mapping[str, Any]) -> list[str]:
+    """Return the clusters whose accelerators' kernels nobody has measured."""
+    rows = summary["rows"]
+    return list(dict.fromkeys(row["cluster"] for row in rows if row["kernels"] == TRANSFERRED))
+
+
 def row_label(row: Row, summary: Mapping[str, Any], without: str | None = None) -> str:
     """Return what tells a row from the others: cluster and swept values, ``without`` one field.
 
@@ -120,6 +128,7 @@ def row_remarks(summary: Mapping[str, Any]) -> list[str]:
     for row in summary["rows"]:
         remarks = [f"with {row['changes']}"] if row["changes"] else []
         remarks += [row["notes"]] if row["notes"] else []
+        remarks += [TRANSFERRED_WORDS] if row["kernels"] == TRANSFERRED else []
         if row["status"] == REFUSED:
             remarks.append(f"cannot run: {row['reason']}")
         elif row["status"] == OVER_MEMORY:

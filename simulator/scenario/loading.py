@@ -23,7 +23,7 @@ from simulator.workload.huggingface import read_config
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from simulator.documents import FieldPath
+    from simulator.documents import FieldPath, Source
 
 PROFILES: Final = "profiles"
 """Key of a scenario that names a directory of the user's own profiles."""
@@ -62,6 +62,25 @@ def load_scenario(
     """
     document, directories = _read(Path(path), profiles)
     return scenario_of(document, Catalog(directories), overrides)
+
+
+def load_sources(
+    path: Path | str, *, overrides: Sequence[str] = (), profiles: Sequence[Path] = ()
+) -> Mapping[FieldPath, Source]:
+    """Return on what authority the numbers of a scenario and its profiles stand, by field.
+
+    Parameters
+    ----------
+    path, overrides, profiles
+        As `load_scenario`.
+
+    Raises
+    ------
+    DocumentError, ScenarioError
+        As `load_scenario`, but for mistakes in values.
+    """
+    document, directories = _read(Path(path), profiles)
+    return resolved(document, Catalog(directories), overrides).sources
 
 
 def scenario_of(document: Document, catalog: Catalog, overrides: Sequence[str] = ()) -> Scenario:

@@ -314,6 +314,8 @@ def test_five_clusters_run_the_same_layout() -> None:
     assert max(b200, gb200) < h200 < h100, "the same chip with faster memory, then a faster chip"
     assert mi300x > b200
     assert rows[-1]["changes"] == "software.kernels.attention=flash2"
+    transferred = [row["cluster"] for row in rows if row["kernels"] == "transferred"]
+    assert transferred == ["mi300x-pollara400"]
 
 
 def test_racks_feel_oversubscription_and_rails_do_not() -> None:
