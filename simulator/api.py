@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from simulator.engine.events import play_events
 from simulator.errors import SimulatorError
 from simulator.metrics import memory as stage_memory
+from simulator.metrics.islands import across_islands
 from simulator.metrics.memory import StageMemory, memory_of
 from simulator.metrics.summary import summarise
 from simulator.program.build import Plan, build_program, make_plan
@@ -102,7 +103,7 @@ def simulate(scenario: Scenario | Path | str, *, engine: str = "auto") -> Result
     memory = memory_of(trace, plan)
     return Result(
         scenario=scenario,
-        summary=summarise(trace, plan, memory, "simpy"),
+        summary=summarise(trace, plan, memory, "simpy") | across_islands(plan, memory),
         plan=plan,
         played=trace,
         memory=memory,

@@ -212,4 +212,10 @@ def assumptions(plan: Plan) -> list[str]:
         )
     if scenario.layout.layers is None and scenario.model.layers % scenario.layout.chunks:
         notes.append("Layers do not divide over the virtual stages; the ends hold fewer.")
+    if scenario.islands is not None:
+        notes.append(
+            "All islands are alike; the link carries nothing else, one exchange after another, "
+            "as a ring over the islands. Step, breakdown and MFU above are those of one island "
+            "without exchanges."
+        )
     return notes

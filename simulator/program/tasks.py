@@ -40,6 +40,8 @@ class Lane(IntEnum):
     DEVICE_TO_HOST = 8
     STORAGE = 9
     HOST = 10
+    ISLANDS = 11
+    """The link of an island to the others, which all its ranks share: kept by rank class 0."""
 
 
 class SpanKind(IntEnum):

@@ -65,6 +65,8 @@ def summary_tables(summary: Mapping[str, Any]) -> list[RenderableType]:
     ]
     if summary["groups"]:
         parts.append(groups_table(summary["groups"]))
+    if "islands" in summary:
+        parts.append(islands_table(summary["islands"]))
     if summary["assumptions"]:
         parts.append(_listing("Assumptions", summary["assumptions"]))
     return spaced(parts)
@@ -77,6 +79,7 @@ def headline(summary: Mapping[str, Any]) -> Text:
         f"one step takes {time_text(summary['step_time_s'])}",
         f"{count_text(summary['tokens_per_s'])} tokens/s",
         f"MFU {mfu} ({HEADLINE_CONVENTION})",
+        *_islands_facts(summary.get("islands")),
     )
     return Text(f"{summary['scenario']}: {', '.join(facts)}", style="bold")
 
@@ -202,6 +205,47 @@ def groups_table(groups: Sequence[Mapping[str, Any]]) -> Table:
             f"{group['contention']:.2f}",
         )
     return table
+
+
+def islands_table(islands: Mapping[str, Any]) -> Group:
+    """Return training across islands: what it exchanges, what that costs, what it would need."""
+    needs = ", ".join(
+        f"{percent} %: {'none suffices' if gbit is None else f'{significant(gbit)} Gbit/s'}"
+        for percent, gbit in islands["required_gbit_per_s"].items()
+    )
+    memory = f"{islands['memory_peak_gib']:.1f} GiB at its peak with the outer optimizer"
+    lines = {
+        "islands": f"{islands['count']:,}, {islands['accelerators']:,} accelerators together",
+        "link": f"{significant(islands['link_gbit_per_s'])} Gbit/s, "
+        f"{significant(islands['latency_ms'])} ms",
+        "exchange": f"{_words(islands['method'])}, "
+        f"{significant(islands['bits_per_parameter'])} bits per parameter",
+        "period": f"{islands['inner_steps']:,} steps, fragments {islands['fragments']:,}, "
+        f"overlap {islands['overlap_steps']:,}",
+        "sent": f"{significant(islands['exchanged_gb_per_step'])} GB per step and island",
+        "step": f"{time_text(islands['mean_step_time_s'])} in the mean, "
+        f"{time_text(islands['inner_step_time_s'])} without exchange",
+        "utilisation": f"{percent_text(islands['compute_utilisation'])}, "
+        f"{count_text(islands['tokens_per_s'])} tokens/s on all islands",
+        "outer step": f"{time_text(islands['outer_step_s'])} per period",
+        "memory": memory if islands["fits"] else f"{memory}: does not fit",
+        "link needed": needs,
+    }
+    if not islands["outer_step_s"]:
+        del lines["outer step"], lines["memory"]
+    grid = Table.grid(padding=(0, 2))
+    for name, line in lines.items():
+        grid.add_row(Text(name, style="dim"), Text(line))
+    return Group(Text("Across islands", style="bold"), grid)
+
+
+def _islands_facts(islands: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Return the mean step with exchanges, which is what training across islands takes."""
+    if islands is None:
+        return ()
+    time, used = islands["mean_step_time_s"], percent_text(islands["compute_utilisation"])
+    across = f"{time_text(time)} per step across {islands['count']:,} islands"
+    return (f"all this on one island; {across} ({used} utilisation)",)
 
 
 def _layout(layout: Mapping[str, Any]) -> Iterator[str]:

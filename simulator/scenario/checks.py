@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from simulator.errors import LayoutError, ScheduleError
+from simulator.parallel.islands import Method
 from simulator.parallel.layout import INNERMOST_FIRST
 from simulator.parallel.stages import split_layers
 from simulator.precision import Precision
@@ -20,6 +21,7 @@ LARGEST_SCHEDULE: Final = 5_000_000
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from simulator.parallel.islands import Synchronisation
     from simulator.scenario.scenario import Scenario
 
     Finding = tuple[str, str]
@@ -214,6 +216,45 @@ def accelerator_has_the_precision(scenario: Scenario) -> Iterator[Finding]:
         yield "cluster.accelerator", f"{accelerator.name} has no bf16 rate for attention and head"
 
 
+def islands_are_consistent(scenario: Scenario) -> Iterator[Finding]:
+    """Require two islands or more, and a synchronisation whose parts go together."""
+    islands = scenario.islands
+    if islands is None:
+        return
+    if islands.count == 1:
+        yield "islands.count", "must be at least 2: a single island exchanges nothing"
+    sync = islands.synchronisation
+    for field, message in _synchronisation_findings(sync, scenario.model.layers):
+        yield f"islands.synchronisation.{field}", message
+
+
+def _synchronisation_findings(sync: Synchronisation, layers: int) -> Iterator[Finding]:
+    streams = sync.method is Method.STREAMING_DILOCO
+    if sync.method is Method.DATA_PARALLEL:
+        if sync.inner_steps != 1:
+            yield "inner_steps", f"data_parallel exchanges every step, got {sync.inner_steps:,}"
+        if sync.overlap_steps:
+            yield (
+                "overlap_steps",
+                "data_parallel applies the gradients of the step itself: must be 0",
+            )
+    elif sync.overlap_steps >= sync.inner_steps:
+        yield (
+            "overlap_steps",
+            f"must be below inner_steps {sync.inner_steps:,}, got {sync.overlap_steps:,}",
+        )
+    if streams != (sync.layers_per_fragment is not None):
+        yield "layers_per_fragment", "streaming_diloco needs it, the other methods take none"
+    elif streams and len(sync.fragments(layers)) >= sync.inner_steps:
+        yield (
+            "inner_steps",
+            (
+                f"{len(sync.fragments(layers))} fragments and that of embedding and head need a "
+                f"step each, got {sync.inner_steps:,} steps"
+            ),
+        )
+
+
 CHECKS: tuple[Check, ...] = (
     degrees_fill_the_job,
     cluster_is_large_enough,
@@ -227,5 +268,6 @@ CHECKS: tuple[Check, ...] = (
     layers_fit_the_stages,
     schedule_accepts,
     accelerator_has_the_precision,
+    islands_are_consistent,
 )
 """Every rule, in the order in which its problems are reported."""

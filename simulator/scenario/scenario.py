@@ -6,6 +6,7 @@ from simulator.fields import Count, Text, record
 from simulator.hardware.cluster import Cluster
 from simulator.hardware.software import Software
 from simulator.parallel.blocks import Recompute
+from simulator.parallel.islands import Islands
 from simulator.parallel.layout import Batch, Layout
 from simulator.precision import Precision
 from simulator.schedule.pipelines import ScheduleName
@@ -29,6 +30,8 @@ class Scenario:
     precision: Precision
     """Format of the linear layers' GEMMs; MFU is of this format's dense peak."""
     recompute: Recompute
+    islands: Islands | None = None
+    """Replicas of this whole job in other places, over a thin link; none: it stands alone."""
 
     @property
     def micro_batches(self) -> int:
