@@ -189,6 +189,23 @@ class GroupedGemm:
 
 
 @dataclass(frozen=True, slots=True)
+class Convolution:
+    """A convolution, or one of its gradients, as the matrix product that its kernel tiles."""
+
+    name: str
+    product: Gemm
+    """Rows are output positions of all images, columns output channels, k the window's values
+    (gradients: the product with these permuted); ``groups`` are the convolution's."""
+    n_bytes: float
+    """Memory traffic [B]: images, weights and result once each. Windows overlap in the cache."""
+
+    @property
+    def flops(self) -> float:
+        """FLOPs, a multiply-add counted as two."""
+        return self.product.flops
+
+
+@dataclass(frozen=True, slots=True)
 class Attention:
     """Softmax attention of ``queries`` on ``keys`` positions, forward or backward.
 
@@ -291,5 +308,5 @@ class Communication:
     n_bytes: float
 
 
-Compute = Gemm | GroupedGemm | Attention | Pointwise | OptimizerUpdate
+Compute = Gemm | GroupedGemm | Convolution | Attention | Pointwise | OptimizerUpdate
 Operator = Compute | Communication

@@ -13,6 +13,8 @@ from simulator.hardware.shape_table import LoadedTable
 from simulator.operators import Gemm, GroupedGemm, Role
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from simulator.hardware.accelerator import Accelerator
     from simulator.hardware.gemm_model import Tile
     from simulator.precision import Precision
@@ -37,10 +39,10 @@ def gemm_time(gemm: Gemm, accelerator: Accelerator) -> float:
 
 def _gemm_time(gemm: Gemm, accelerator: Accelerator) -> float:
     model = accelerator.kernels.gemm
-    rate = _loop_rate(gemm, accelerator) * (1.0 if aligned(gemm) else model.misaligned_rate)
+    rate = loop_rate(gemm, accelerator) * (1.0 if aligned(gemm) else model.misaligned_rate)
     memory = gemm.n_bytes / (model.bandwidth * accelerator.achievable_memory_bandwidth)
     burst = max(tiled_time(gemm, rate, accelerator), memory)
-    sustained = _sustained_time(gemm, accelerator)
+    sustained = sustained_time(gemm, accelerator)
     busy = power_limited(burst, sustained, accelerator.kernels.boost_time)
     fixed = accelerator.launch_gap + model.kernel_overhead
     # Batched products fill the part like one with all their rows.
@@ -68,10 +70,10 @@ def grouped_gemm_time(grouped: GroupedGemm, accelerator: Accelerator) -> float:
     Neglected: the kernel that lays out the groups, and split k.
     """
     model = accelerator.kernels.gemm
-    rate = _loop_rate(grouped, accelerator)
+    rate = loop_rate(grouped, accelerator)
     memory = grouped.n_bytes / (model.bandwidth * accelerator.achievable_memory_bandwidth)
     tiled = min(_grouped_tiles_time(grouped, tile, rate, accelerator) for tile in model.tiles)
-    sustained = _sustained_time(grouped, accelerator)
+    sustained = sustained_time(grouped, accelerator)
     busy = power_limited(max(tiled, memory), sustained, accelerator.kernels.boost_time)
     time = accelerator.launch_gap + model.kernel_overhead + busy
     return _at_least_roofline(time, grouped, accelerator)
@@ -87,7 +89,7 @@ def aligned(gemm: Gemm) -> bool:
     return gemm.n % elements == 0 and depth % elements == 0
 
 
-def _loop_rate(gemm: Gemm | GroupedGemm, accelerator: Accelerator) -> float:
+def loop_rate(gemm: Gemm | GroupedGemm, accelerator: Accelerator) -> float:
     """Return the rate [FLOP/s] inside the k loop, before power limits."""
     model = accelerator.kernels.gemm
     burst_rate = model.burst_rate * accelerator.achievable(gemm.precision)
@@ -95,7 +97,8 @@ def _loop_rate(gemm: Gemm | GroupedGemm, accelerator: Accelerator) -> float:
     return role * min(burst_rate, accelerator.peak(gemm.precision))
 
 
-def _sustained_time(gemm: Gemm | GroupedGemm, accelerator: Accelerator) -> float:
+def sustained_time(gemm: Gemm | GroupedGemm, accelerator: Accelerator) -> float:
+    """Return the time [s] of a product at the rate at which power holds long ones."""
     rates = accelerator.kernels.gemm.sustained_rate
     sustained = entry(rates, gemm.precision, "sustained GEMM rate", accelerator.name)
     return gemm.flops / (sustained * accelerator.achievable(gemm.precision))
@@ -132,11 +135,14 @@ def tiles_of(product: Gemm | GroupedGemm, tile: Tile) -> list[tuple[int, int]]:
     return [(-(-rows // tile.m) * columns, product.k) for rows in product.rows]
 
 
-def tiled_time(gemm: Gemm, rate: float, accelerator: Accelerator) -> float:
+def tiled_time(
+    gemm: Gemm, rate: float, accelerator: Accelerator, split_k: Iterable[int] | None = None
+) -> float:
     """Return the arithmetic time [s] of a GEMM on multiprocessors that together run at ``rate``.
 
     Tiles run in whole waves: a last, ragged wave costs a full one. Fewer tiles than
-    multiprocessors may cut k, at the price of adding up the parts in memory.
+    multiprocessors may cut k, into as many parts as the part's profile or ``split_k`` lists, at the
+    price of adding up the parts in memory.
     """
     model = accelerator.kernels.gemm
     multiprocessors = accelerator.multiprocessors
@@ -153,7 +159,7 @@ def tiled_time(gemm: Gemm, rate: float, accelerator: Accelerator) -> float:
         best = min(best, waves * (loop + model.tile_overhead))
         if whole > 1:
             continue
-        for split in model.split_k:
+        for split in model.split_k if split_k is None else split_k:
             waves = -(-tiles * split // multiprocessors)
             time = waves * (loop / split + model.tile_overhead) + split * sum_time
             best = min(best, time)

@@ -90,7 +90,7 @@ class ActionTable:
             beside = [*incoming[1:], 0.0]
         else:
             counts = reversed(passes.parameters)
-            leaving = [self.costs.reduction(count).duration for count in counts]
+            leaving = [self.costs.device_time(count) for count in counts]
             beside = backlog(durations, leaving)
         return [
             (self.tasks.pattern(block), duration + self.stolen_share * min(duration, together))

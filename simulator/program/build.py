@@ -34,6 +34,7 @@ from simulator.schedule.actions import Kind
 from simulator.schedule.dependencies import flatten, producers
 from simulator.schedule.pipelines import build_schedule
 from simulator.workload.parameters import embedding_parameters_per_rank
+from simulator.workload.transformer import Transformer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -219,21 +220,37 @@ class _StepBuilder:
             self._note_gradients(played.last_backward)
             return last
         if not self._software.gradient_reduce_overlap:
-            transfer = self._costs.reduction(self._plan.parameters(stage))
-            ready = self._data(stage, transfer, after=last)
+            late = self._wait_for_ranks(stage, after=last)
+            ready = self._sum_gradients(stage, self._plan.parameters(stage), after=late)
             parts_of = played.last_backward.items()
             self._note_gradients({virtual: [ready] * len(parts) for virtual, parts in parts_of})
             return ready
         ready = last
         for virtual, parts in played.last_backward.items():
             counts = reversed(self._plan.passes[virtual].parameters)
-            sums = [
-                self._data(stage, self._costs.reduction(count), after=part)
-                for part, count in zip(parts, counts, strict=True)
-            ]
+            sums = []
+            for part, count in zip(parts, counts, strict=True):
+                done = self._wait_for_ranks(stage, after=part) if part == last else part
+                sums.append(self._sum_gradients(stage, count, after=done))
             self._note_gradients({virtual: sums})
             ready = sums[-1]
         return ready
+
+    def _wait_for_ranks(self, stage: int, *, after: int) -> int:
+        """Add the wait for the last data-parallel rank; return the task that ends it."""
+        held = (self._plan.passes[virtual] for virtual in self._plan.schedule.placement[stage])
+        once = sum(passes.whole(kind).duration for passes in held for kind in passes.blocks)
+        late = self._costs.late_ranks(self._plan.scenario.micro_batches * once)
+        return self._data(stage, late, after=after) if late.duration > 0 else after
+
+    def _sum_gradients(self, stage: int, parameters: int, *, after: int) -> int:
+        """Add the reduction of some gradients, phase by phase; return the task that ends it."""
+        last = after
+        for message in self._costs.reduction(parameters):
+            last = after
+            for transfer in message:
+                last = self._data(stage, transfer, after=last)
+        return last
 
     def _note_gradients(self, tasks: Mapping[int, Sequence[int]]) -> None:
         """Note after which tasks the blocks' gradients are there, given from the last block on."""
@@ -241,10 +258,10 @@ class _StepBuilder:
 
     def _sum_tied_embedding(self, ready: list[int]) -> None:
         """Add the exchange of a tied embedding's gradient between the first and last stage."""
-        scenario = self._plan.scenario
-        if not scenario.model.tied_embeddings or self._stages == 1:
+        model, layout = self._plan.scenario.model, self._plan.scenario.layout
+        if not isinstance(model, Transformer) or not model.tied_embeddings or self._stages == 1:
             return
-        held = embedding_parameters_per_rank(scenario.model, scenario.layout.tensor).split
+        held = embedding_parameters_per_rank(model, layout.tensor).split
         transfer = self._costs.tied_embedding(held)
         ends = (0, self._stages - 1)
         gate = self._tasks.gate(np.array([ready[stage] for stage in ends]), "tied_embedding")
@@ -261,7 +278,9 @@ class _StepBuilder:
             ]
         for stage in range(self._stages):
             held = self._plan.parameters(stage)
-            seconds = self._costs.update(held)
+            chunks = self._plan.schedule.placement[stage]
+            blocks = sum(len(self._plan.stages[virtual].blocks) for virtual in chunks)
+            seconds = self._costs.update(held, blocks)
             update = self._compute("optimizer", stage, SpanKind.OPTIMIZER, seconds)
             self._tasks.after(update, ready[stage])
             self._updated.append(update)
@@ -285,7 +304,7 @@ class _StepBuilder:
             self._tasks.add(
                 name=self._tasks.name(transfer.name),
                 rank_class=stage,
-                lane=Lane.DATA,
+                lane=transfer.lane,
                 kind=SpanKind.DATA,
                 duration=transfer.duration,
                 n_bytes=transfer.n_bytes,

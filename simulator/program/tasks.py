@@ -42,6 +42,10 @@ class Lane(IntEnum):
     HOST = 10
     ISLANDS = 11
     """The link of an island to the others, which all its ranks share: kept by rank class 0."""
+    DATA_REDUCE = 12
+    """A three-phase all-reduce's sum inside the node; its exchange between nodes is on `DATA`."""
+    DATA_BROADCAST = 13
+    """Its broadcast inside the node."""
 
 
 class SpanKind(IntEnum):

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-HEADLINE_CONVENTION: Final = "palm"
-"""Convention of model FLOPs in headlines: the one that MFU was defined with (PaLM, appendix B)."""
-
 MOST_STAGES: Final = 16
 """Lines of the memory table; of more stages the fullest are shown."""
 
@@ -43,6 +40,9 @@ HYPHENATED: Final = {
     "framework": "frame-\nwork",
 }
 """Headings in two lines: all components side by side fit 80 columns."""
+
+ROUNDING: Final = 1e-9
+"""Part of a step that is nothing but the rounding of sums, relative."""
 
 BAR_WIDTH: Final = 24
 """Characters of the bar of a part that takes the whole step."""
@@ -66,39 +66,48 @@ def summary_tables(summary: Mapping[str, Any]) -> list[RenderableType]:
     if summary["groups"]:
         parts.append(groups_table(summary["groups"]))
     if "islands" in summary:
-        parts.append(islands_table(summary["islands"]))
+        parts.append(islands_table(summary["islands"], summary["sample"]))
     if summary["assumptions"]:
         parts.append(_listing("Assumptions", summary["assumptions"]))
     return spaced(parts)
 
 
 def headline(summary: Mapping[str, Any]) -> Text:
-    """Return one sentence: step time, tokens/s and MFU."""
-    mfu = percent_text(summary["mfu"][HEADLINE_CONVENTION])
+    """Return one sentence: step time, tokens/s (of image models images/s) and MFU."""
+    convention = headline_convention(summary)
+    mfu = percent_text(summary["mfu"][convention])
     facts = (
         f"one step takes {time_text(summary['step_time_s'])}",
-        f"{count_text(summary['tokens_per_s'])} tokens/s",
-        f"MFU {mfu} ({HEADLINE_CONVENTION})",
+        f"{count_text(summary['tokens_per_s'])} {summary['sample']}s/s",
+        f"MFU {mfu} ({convention})",
         *_islands_facts(summary.get("islands")),
     )
     return Text(f"{summary['scenario']}: {', '.join(facts)}", style="bold")
 
 
+def headline_convention(summary: Mapping[str, Any]) -> str:
+    """Return the convention of model FLOPs in headlines, the first.
+
+    For transformers that is ``palm``, which MFU was defined with (PaLM, appendix B).
+    """
+    return str(next(iter(summary["mfu"])))
+
+
 def description(summary: Mapping[str, Any]) -> Table:
     """Return what was simulated: model, accelerators, layout, batch, schedule, software."""
-    batch = summary["batch"]
+    batch, sample = summary["batch"], summary["sample"]
     parameters = count_text(summary["parameters"]).replace("G", "B")  # the field counts billions
     lines = {
         "model": f"{summary['model']}, {parameters} parameters, {summary['precision']}",
         "cluster": f"{summary['cluster']}, {summary['accelerators']:,} x {summary['accelerator']}",
         "layout": ", ".join(_layout(summary["layout"])),
-        "batch": f"{batch['global_batch']:,} sequences of {batch['sequence_length']:,} tokens, "
+        "batch": f"{_batch_text(batch, sample)}, "
         f"{batch['micro_batches']:,} micro-batches of {batch['micro_batch']} per pipeline",
         "schedule": f"{summary['schedule']}, recomputation {summary['recompute']['mode']}",
         "software": f"{summary['software']}",
         "engine": f"{summary['engine']}",
-        "speed": f"{count_text(summary['tokens_per_step'])} tokens per step, "
-        f"{significant(summary['tokens_per_s_per_accelerator'])} tokens/s per accelerator",
+        "speed": f"{count_text(summary['tokens_per_step'])} {sample}s per step, "
+        f"{significant(summary['tokens_per_s_per_accelerator'])} {sample}s/s per accelerator",
     }
     grid = Table.grid(padding=(0, 2))
     for name, line in lines.items():
@@ -110,7 +119,9 @@ def throughput_table(summary: Mapping[str, Any]) -> Table:
     """Return model FLOPs, FLOP/s, MFU and HFU by convention."""
     peak = f"dense peak {significant(summary['peak_tflop_per_s'])} TFLOP/s"
     table = plain_table(f"Utilisation ({peak} per accelerator)")
-    _add_columns(table, "convention", "model TFLOP/token", "TFLOP/s/accelerator", "MFU", "HFU")
+    _add_columns(
+        table, "convention", f"model TFLOP/{summary['sample']}", "TFLOP/s/accelerator", "MFU", "HFU"
+    )
     for convention, n_flop in summary["model_flop_per_token"].items():
         table.add_row(
             convention,
@@ -124,8 +135,9 @@ def throughput_table(summary: Mapping[str, Any]) -> Table:
 
 def breakdown_table(summary: Mapping[str, Any]) -> Table:
     """Return where the step goes: time and share of every part that takes any."""
-    parts = {part: time_s for part, time_s in summary["breakdown_s"].items() if time_s}
     step_time_s = summary["step_time_s"]
+    least_s = ROUNDING * step_time_s
+    parts = {part: time_s for part, time_s in summary["breakdown_s"].items() if time_s > least_s}
     size_s, unit = time_unit(step_time_s)
     ideal = percent_text(summary["bubble_fraction_ideal"])
     table = plain_table(f"Where the step goes (ideal bubble {ideal})", show_footer=True)
@@ -207,8 +219,16 @@ def groups_table(groups: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def islands_table(islands: Mapping[str, Any]) -> Group:
-    """Return training across islands: what it exchanges, what that costs, what it would need."""
+def islands_table(islands: Mapping[str, Any], sample: str) -> Group:
+    """Return training across islands: what it exchanges, what that costs, what it would need.
+
+    Parameters
+    ----------
+    islands
+        Their part of a summary.
+    sample
+        What the model counts its work by.
+    """
     needs = ", ".join(
         f"{percent} %: {'none suffices' if gbit is None else f'{significant(gbit)} Gbit/s'}"
         for percent, gbit in islands["required_gbit_per_s"].items()
@@ -226,7 +246,7 @@ def islands_table(islands: Mapping[str, Any]) -> Group:
         "step": f"{time_text(islands['mean_step_time_s'])} in the mean, "
         f"{time_text(islands['inner_step_time_s'])} without exchange",
         "utilisation": f"{percent_text(islands['compute_utilisation'])}, "
-        f"{count_text(islands['tokens_per_s'])} tokens/s on all islands",
+        f"{count_text(islands['tokens_per_s'])} {sample}s/s on all islands",
         "outer step": f"{time_text(islands['outer_step_s'])} per period",
         "memory": memory if islands["fits"] else f"{memory}: does not fit",
         "link needed": needs,
@@ -237,6 +257,12 @@ def islands_table(islands: Mapping[str, Any]) -> Group:
     for name, line in lines.items():
         grid.add_row(Text(name, style="dim"), Text(line))
     return Group(Text("Across islands", style="bold"), grid)
+
+
+def _batch_text(batch: Mapping[str, Any], sample: str) -> str:
+    if sample == "image":
+        return f"{batch['global_batch']:,} images"
+    return f"{batch['global_batch']:,} sequences of {batch['sequence_length']:,} {sample}s"
 
 
 def _islands_facts(islands: Mapping[str, Any] | None) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from simulator.parallel.islands import Islands
 from simulator.parallel.layout import Batch, Layout
 from simulator.precision import Precision
 from simulator.schedule.pipelines import ScheduleName
+from simulator.workload.models import Model
 from simulator.workload.steps import Shard
 from simulator.workload.transformer import Transformer
 
@@ -19,7 +20,7 @@ class Scenario:
     """One training step to simulate; every reference to a profile is resolved."""
 
     name: Text
-    model: Transformer
+    model: Model
     cluster: Cluster
     accelerators: Count
     """Accelerators of the job: the product of the layout's degrees."""
@@ -37,6 +38,11 @@ class Scenario:
     def micro_batches(self) -> int:
         """Micro-batches of each data-parallel rank per step."""
         return self.batch.micro_batches(self.layout.data)
+
+    @property
+    def stream_width(self) -> int:
+        """Values of a token that pass from layer to layer; 0 for networks, which are never cut."""
+        return self.model.hidden if isinstance(self.model, Transformer) else 0
 
     @property
     def shard(self) -> Shard:
