@@ -16,12 +16,13 @@ from simulator.program.islands import TrainingProgram, calendar, training_progra
 from simulator.units import BITS_PER_BYTE, GBIT_PER_S, GIB, GIGA, MILLI
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from simulator.engine.trace import Trace
     from simulator.metrics.memory import StageMemory
     from simulator.parallel.islands import Islands
     from simulator.program.build import Plan
+    from simulator.program.tasks import Program
 
 GRID: Final = np.logspace(-1.0, 7.0, 99) * GBIT_PER_S
 """Bandwidths tried [B/s]: the published grid, 50 values from 0.1 to 1,000 Gbit/s (a factor of 1.207
@@ -31,19 +32,22 @@ PUBLISHED_GRID: Final = 50
 UTILISATIONS: Final = (0.5, 0.8, 0.9, 0.95, 0.99)
 """Compute utilisations for which the bandwidth needed is reported, as in those tables."""
 PERIODS: Final = (3, 6, 12, 24)
-"""Periods played until the last two take equally long."""
+"""Periods played until the last two are alike."""
 SETTLED: Final = 1e-9
-"""Relative difference of two periods that count as equally long."""
+"""Relative difference in length of two periods that are alike."""
 
 
 class IslandTraining:
-    """Inner steps and exchanges of one island, played by the event engine."""
+    """Inner steps and exchanges of one island, played by an engine."""
 
-    def __init__(self, step: InnerStep, islands: Islands) -> None:
-        """Play ``step`` alone; exchanges follow as they are asked for."""
+    def __init__(
+        self, step: InnerStep, islands: Islands, play: Callable[[Program], Trace] = play_events
+    ) -> None:
+        """Play ``step`` alone by the engine ``play``; exchanges follow as they are asked for."""
         self._step = step
         self._islands = islands
-        self._alone: Trace = play_events(step.program)
+        self._play = play
+        self._alone = play(step.program)
         self._programs: dict[int, TrainingProgram] = {}
         self._utilisations: dict[int, float] = {}
 
@@ -67,17 +71,23 @@ class IslandTraining:
 
         Notes
         -----
-        Periods are played until the last two are equally long. If two dozen are not (they may
-        alternate), it is the mean of the last dozen.
+        Periods are played until the last two are alike: equally long, with the link equally far
+        behind at their ends. If two dozen are not (they may alternate, or the link may fall behind
+        slowly), it is the mean of the last dozen, but never less than the link needs for a period.
         """
         islands = self._islands if link is None else replace(self._islands, link=link)
         for periods in PERIODS:
             training = self._training(periods)
-            trace = play_events(training.over(islands))
-            lengths = np.diff(trace.end[training.period_ends])
-            if abs(lengths[-1] - lengths[-2]) <= SETTLED * lengths[-1]:
+            program = training.over(islands)
+            trace = self._play(program)
+            ends = trace.end[training.period_ends]
+            behind = trace.end[training.exchanges].reshape(periods, -1).max(axis=1) - ends
+            lengths = np.diff(ends)
+            changes = np.abs([lengths[-1] - lengths[-2], behind[-1] - behind[-2]])
+            if changes.max() <= SETTLED * lengths[-1]:
                 return float(lengths[-1]) / self.period
-        return float(lengths[-periods // 2 :].mean()) / self.period
+        sending = float(program.duration[training.exchanges].sum()) / periods
+        return max(float(lengths[-periods // 2 :].mean()), sending) / self.period
 
     def utilisation(self, link: float | None = None) -> float:
         """Return the step time without exchange over that with it."""

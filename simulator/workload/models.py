@@ -13,6 +13,7 @@ from simulator.workload.flops import TRAINING_PASSES, Convention, model_flops_pe
 from simulator.workload.network import (
     ConvolutionalNetwork,
     forward_flops_per_image,
+    layers_of,
     network_parameters,
 )
 from simulator.workload.parameters import total_parameters
@@ -42,6 +43,13 @@ def depth_of(model: Transformer | ConvolutionalNetwork) -> int:
     """Return the layers of a transformer, the modules of a network with their repetitions."""
     if isinstance(model, ConvolutionalNetwork):
         return sum(module.repeat for module in model.modules)
+    return model.layers
+
+
+def exchanged(model: Transformer | ConvolutionalNetwork) -> int:
+    """Return how many layers can be exchanged apart: of a network its weights and norms."""
+    if isinstance(model, ConvolutionalNetwork):
+        return sum(len(layer.block_names) for layer in layers_of(model) if layer.weights)
     return model.layers
 
 

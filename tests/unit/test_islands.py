@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 ACROSS = SCENARIOS / "llama-8b-2-islands.yaml"
-SYNC, FRAGMENT = "islands.synchronisation", "layers_per_fragment: 3"
+SYNC_KEY, FRAGMENT = "synchronisation", "layers_per_fragment: 3"
+SYNC = f"islands.{SYNC_KEY}"
 STREAMING = Method.STREAMING_DILOCO
 
 
@@ -124,6 +125,15 @@ def test_without_overlap_it_is_the_closed_form(inner_steps: int) -> None:
     training = IslandTraining(equal_layers(1, parameters, step_time), across)
     exchange = 2 * (2 * parameters) / link * (1 - 1 / count) + 2 * (count - 1) * latency
     assert training.step_time() == pytest.approx(step_time + exchange / inner_steps, rel=1e-12)
+
+
+def test_a_link_that_falls_behind_slowly_sets_the_pace_in_the_end() -> None:
+    """Four fragments of 2.505 s every ten steps of 1 s: seven steps of overlap hide it at first."""
+    across = islands(
+        STREAMING, inner_steps=10, layers_per_fragment=1, overlap_steps=7, link=1.0, bits=8.0
+    )
+    training = IslandTraining(equal_layers(4, 4 * 2.505, 1.0), across)
+    assert training.step_time() == pytest.approx(1.002, rel=1e-9)
 
 
 @given(
@@ -259,6 +269,21 @@ def test_latency_can_put_a_utilisation_out_of_reach() -> None:
 def test_mistakes_are_named(override: str, message: str) -> None:
     with pytest.raises(ScenarioError, match=message):
         load_scenario(ACROSS, overrides=[override])
+
+
+def test_fragments_of_a_network_are_counted_in_blocks() -> None:
+    """ResNet-50 has 107 weights and norms: 27 fragments of four, each at a step of its own."""
+    streaming = "method: streaming_diloco, layers_per_fragment: 4, bits_per_parameter: 4"
+    link = "count: 2, link_gbit_per_s: 1, latency_ms: 0"
+
+    def overrides(inner_steps: int) -> list[str]:
+        return [f"islands={{{link}, {SYNC_KEY}: {{{streaming}, inner_steps: {inner_steps}}}}}"]
+
+    resnet = SCENARIOS / "resnet50-256-p100.yaml"
+    with pytest.raises(ScenarioError, match="27 fragments and that of embedding and head"):
+        load_scenario(resnet, overrides=overrides(27))
+    scenario = load_scenario(resnet, overrides=overrides(28))
+    assert simulate(scenario).summary["islands"]["fragments"] == 27
 
 
 def test_a_table_that_is_none_is_refused(tmp_path: Path) -> None:
