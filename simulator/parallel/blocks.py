@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from simulator.fields import Count, Flag, record
 from simulator.parallel.stages import Chunk, chunks_of, split_layers
+from simulator.workload.convolutional import ConvolutionalNetwork
 from simulator.workload.convolutions import network_blocks
 from simulator.workload.layers import embedding, head, transformer_layer
-from simulator.workload.network import ConvolutionalNetwork
 from simulator.workload.parameters import (
     embedding_parameters_per_rank,
     head_parameters_per_rank,

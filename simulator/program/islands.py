@@ -6,8 +6,9 @@ share one lane, the link to the other islands, in the order in which the step re
 run beside the steps and hold up only the task that needs their result. Latency occupies no link:
 each block's exchange is then in flight on a lane of its own.
 
-Steps in which nothing is released or awaited all take the time of a step alone. They are played
-as one task for each run of them, which is exact.
+A step that waits for nothing takes the time of a step alone, and releases its blocks when a step
+alone does. Runs of such steps are played as one task, cut where something is released; only steps
+that await an exchange are played in full. That is exact.
 """
 
 from __future__ import annotations
@@ -135,6 +136,7 @@ class _Training:
         # The link sends in the order of release, and of what was released together first what is
         # needed first.
         self._order = np.lexsort((start[step.needs], end[self._ready]))
+        self._released_at = end[self._ready]
         self._alone = float(end.max())
         self._flies = islands.latency > 0
         # A class of its own for each block in flight: it stands for no rank and no stage.
@@ -180,14 +182,29 @@ class _Training:
             self._quiet += 1
             return
         self._flush()
-        base = self._copy(() if awaited is None else awaited[0])
+        blocks = self._order[np.isin(self._order, [] if released is None else released)]
+        if awaited is None and self._calendar.delay:
+            self._add_undisturbed(number, blocks)
+            return
+        base = self._copy([] if awaited is None else awaited[0])
         if awaited is not None:
             self._builder.after(base + self._step.needs[awaited[0]], awaited[1])
         if released is not None:
-            self._release(number, base, released)
+            results = self._exchange(blocks, base + self._ready[blocks])
+            if self._calendar.delay:
+                self._awaited[number + self._calendar.delay] = (blocks, results)
+            else:
+                self._builder.after(base + self._step.applies[blocks], results)
         self._barrier = self._builder.gate(base + self._last, "step")
 
-    def _copy(self, merged: Indices | tuple[()]) -> int:
+    def _add_undisturbed(self, number: int, blocks: Indices) -> None:
+        """Add a step that waits for nothing: its time, cut where it releases ``blocks``."""
+        moments, which = np.unique(self._released_at[blocks], return_inverse=True)
+        parts = self._add_time(np.diff([0.0, *moments, self._alone]))
+        results = self._exchange(blocks, parts[which])
+        self._awaited[number + self._calendar.delay] = (blocks, results)
+
+    def _copy(self, merged: Indices | list[int]) -> int:
         """Add the tasks of a step, with the outer step on ``merged`` blocks; return the first."""
         program = self._step.program
         columns: dict[str, NDArray[Any]] = {key: getattr(program, key) for key in COLUMNS}
@@ -202,20 +219,17 @@ class _Training:
             self._builder.after(base + self._first, self._barrier)
         return base
 
-    def _release(self, number: int, base: int, released: Indices) -> None:
-        blocks = self._order[np.isin(self._order, released)]
+    def _exchange(self, blocks: Indices, ready: Indices) -> Indices:
+        """Add the exchange of ``blocks``, each after its task in ``ready``; return their ends."""
         exchanges = results = self._link("exchange", blocks, np.zeros(len(blocks)))
-        self._builder.after(exchanges, base + self._ready[blocks])
+        self._builder.after(exchanges, ready)
         if self._flies:
             results = self._link("flight", blocks, self._step.program.rank_classes + blocks)
             self._builder.after(results, exchanges)
             self._flights.append(results)
-        if self._calendar.delay:
-            self._awaited[number + self._calendar.delay] = (blocks, results)
-        else:
-            self._builder.after(base + self._step.applies[blocks], results)
         self._exchanges.append(exchanges)
         self._blocks.append(blocks)
+        return results
 
     def _link(self, name: str, blocks: Indices, rank_class: NDArray[Any]) -> Indices:
         return self._builder.add(
@@ -229,16 +243,21 @@ class _Training:
 
     def _flush(self) -> None:
         """Add the steps since the last one in full as one task, and what they end with."""
-        if not self._quiet:
-            return
-        task = self._builder.add(
-            name=self._builder.name("steps"),
+        if self._quiet:
+            self._add_time(np.array([self._quiet * self._alone]))
+            self._quiet = 0
+
+    def _add_time(self, parts: NDArray[np.float64]) -> Indices:
+        """Add undisturbed time after all before it, in ``parts`` one after another [s]."""
+        tasks = self._builder.add(
+            len(parts),
+            name=self._builder.name("undisturbed"),
             rank_class=0,
             lane=Lane.COMPUTE,
             kind=SpanKind.FORWARD,
-            duration=self._quiet * self._alone,
+            duration=parts,
         )
         if self._barrier != NONE:
-            self._builder.after(task, self._barrier)
-        self._barrier = self._builder.gate(task, "step")
-        self._quiet = 0
+            self._builder.after(tasks[:1], self._barrier)
+        self._barrier = self._builder.gate(tasks[-1:], "step")
+        return tasks

@@ -11,8 +11,8 @@ from simulator.parallel.layout import INNERMOST_FIRST, Sharding
 from simulator.parallel.stages import split_layers
 from simulator.precision import Precision
 from simulator.schedule.pipelines import ideal_bubble_fraction
+from simulator.workload.convolutional import ConvolutionalNetwork, module_problems
 from simulator.workload.models import depth_of, exchanged
-from simulator.workload.network import ConvolutionalNetwork, module_problems
 from simulator.workload.parameters import layer_parameters_per_rank
 from simulator.workload.transformer import Positions, Transformer
 

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from simulator.operators import Convolution, Gemm, Pointwise, PointwiseKind, Role
+from simulator.workload.convolutional import ModuleKind, layers_of
 from simulator.workload.linears import linear
-from simulator.workload.network import ModuleKind, layers_of
 from simulator.workload.steps import Block, Saved, Step
 
 if TYPE_CHECKING:
-    from simulator.workload.network import ConvolutionalNetwork, Layer
+    from simulator.workload.convolutional import ConvolutionalNetwork, Layer
     from simulator.workload.steps import Shard
 
 MASK = 1.0

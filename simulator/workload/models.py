@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from simulator.fields import called, told_apart
-from simulator.workload.flops import TRAINING_PASSES, Convention, model_flops_per_token
-from simulator.workload.network import (
+from simulator.workload.convolutional import (
     ConvolutionalNetwork,
     forward_flops_per_image,
     layers_of,
     network_parameters,
 )
+from simulator.workload.flops import TRAINING_PASSES, Convention, model_flops_per_token
 from simulator.workload.parameters import total_parameters
 from simulator.workload.transformer import Transformer
 

@@ -163,13 +163,14 @@ def test_bounds_and_monotony(
 
 
 def test_quiet_steps_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps played as one task give the same time as the same steps spelt out."""
+    """Steps played as time alone give the same as the same steps spelt out task by task."""
     scenario = load_scenario(ACROSS)
     assert scenario.islands is not None
     step = inner_step(make_plan(scenario))
     slow = islands(STREAMING, link=GBIT_PER_S / 10, inner_steps=40, layers_per_fragment=8)
     folded = IslandTraining(step, slow).step_time()
 
+    # Awaiting nothing is awaiting, too: every step but the first is played in full.
     def spelt_out(inner: InnerStep, sync: Synchronisation) -> Calendar:
         found = calendar(inner, sync)
         nothing = {at: np.zeros(0, dtype=np.int64) for at in range(found.period)}

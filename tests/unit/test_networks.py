@@ -16,8 +16,7 @@ from simulator.hardware.gemm_costs import gemm_time
 from simulator.hardware.operator_costs import operator_time
 from simulator.operators import Convolution, Gemm, Pointwise, Role
 from simulator.precision import Precision
-from simulator.workload.convolutions import network_blocks
-from simulator.workload.network import (
+from simulator.workload.convolutional import (
     ConvolutionalNetwork,
     Module,
     ModuleKind,
@@ -25,6 +24,7 @@ from simulator.workload.network import (
     layers_of,
     network_parameters,
 )
+from simulator.workload.convolutions import network_blocks
 from simulator.workload.steps import Shard
 
 if TYPE_CHECKING:
