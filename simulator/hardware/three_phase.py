@@ -74,7 +74,8 @@ def three_phase_time(
 def exchange_time(n_bytes: float, algorithm: InterNode, span: GroupSpan, cluster: Cluster) -> float:
     """Return the time [s] in which the nodes sum a buffer of ``n_bytes``, one buffer in each.
 
-    Every node sends 2 (p - 1)/p of the buffer over all its interfaces in either algorithm. Where
+    Every node sends 2 (p - 1)/p of the buffer in either algorithm, over the interfaces of the
+    group's members in it: all, where the group fills its nodes. Where
     p is no power of two, halving and doubling works in binary blocks: the steps of the largest
     block, two more for each smaller one, which hands its sums up and takes the result back.
     """
@@ -82,7 +83,8 @@ def exchange_time(n_bytes: float, algorithm: InterNode, span: GroupSpan, cluster
     if nodes == 1:
         return 0.0
     fabric = cluster.fabric
-    bandwidth = fabric.nic * cluster.node.nics * fabric.efficiency / span.contention
+    interfaces = span.ranks_per_node * cluster.nic_bandwidth
+    bandwidth = interfaces * fabric.efficiency / span.contention
     step = fabric.pair_latency + span.latency
     return steps(algorithm, nodes) * step + 2 * (nodes - 1) / nodes * n_bytes / bandwidth
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from simulator.errors import LayoutError, ScheduleError
+from simulator.hardware.software import GradientAllReduce
 from simulator.parallel.blocks import Recomputation
 from simulator.parallel.islands import Method
 from simulator.parallel.layout import INNERMOST_FIRST, Sharding
@@ -245,6 +246,16 @@ def layerwise_norms_see_whole_layers(scenario: Scenario) -> Iterator[Finding]:
         )
 
 
+def three_phases_sum_whole_gradients(scenario: Scenario) -> Iterator[Finding]:
+    """Require that a chosen all-reduce is used: a sharded optimizer scatters by the library."""
+    chosen = scenario.software.gradient_all_reduce
+    if chosen is not GradientAllReduce.LIBRARY and scenario.layout.sharding is not Sharding.NONE:
+        yield (
+            "software.gradient_all_reduce",
+            f"{chosen} needs layout.sharding none, got {scenario.layout.sharding}",
+        )
+
+
 def network_is_whole(scenario: Scenario) -> Iterator[Finding]:
     """Require pure data parallelism on whole images for a convolutional network."""
     layout, name = scenario.layout, scenario.model.name
@@ -323,6 +334,7 @@ CHECKS: tuple[Check, ...] = (
     schedule_accepts,
     accelerator_has_the_precision,
     layerwise_norms_see_whole_layers,
+    three_phases_sum_whole_gradients,
     islands_are_consistent,
 )
 """Rules of every scenario, in the order in which their problems are reported."""

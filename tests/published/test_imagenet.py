@@ -98,6 +98,15 @@ def test_halving_and_doubling_is_three_times_faster_than_a_ring() -> None:
         for algorithm in (InterNode.RING, InterNode.HALVING_DOUBLING)
     )
     assert ring / halving == pytest.approx(3.0, rel=0.15)
+    # "much better … for buffer sizes up to a million elements", alike for large ones.
+    by_elements = {
+        elements: exchange_time(4.0 * elements, InterNode.RING, span, cluster)
+        / exchange_time(4.0 * elements, InterNode.HALVING_DOUBLING, span, cluster)
+        for elements in (1e4, 1e6, 25e6)
+    }
+    assert by_elements[1e4] > 5
+    assert by_elements[1e6] > 1.5
+    assert by_elements[25e6] < 1.1
     # The ring cannot be hidden any more, which is why they left it.
     assert network_efficiency(50, "ring") < 0.7
 

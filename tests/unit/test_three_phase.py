@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from simulator import load_scenario, simulate
 from simulator.engine.events import play_events
+from simulator.errors import ScenarioError
 from simulator.hardware.collectives import GroupSpan
 from simulator.hardware.three_phase import (
     SMALLEST_NCCL_BUFFER,
@@ -45,6 +46,14 @@ def test_exchange_by_hand() -> None:
     assert exchange_time(9e6, RING, span, CLUSTER) == pytest.approx(2.4e-3 + 6 * 26e-6)
     assert exchange_time(9e6, HALVING, span, CLUSTER) == pytest.approx(2.4e-3 + 4 * 26e-6)
     assert exchange_time(9e6, RING, replace(span, nodes=1), CLUSTER) == 0.0
+
+
+def test_groups_that_share_a_node_share_its_interfaces() -> None:
+    """One rank of eight in each node has an eighth of the 50 Gbit/s: 2.4 ms become 19.2 ms."""
+    alone = GroupSpan(ranks=4, ranks_per_node=1, nodes=4, tier=1)
+    assert exchange_time(9e6, HALVING, alone, CLUSTER) == pytest.approx(8 * 2.4e-3 + 4 * 26e-6)
+    phases = three_phase_time(9e6, HALVING, alone, CLUSTER)
+    assert phases.reduce == phases.broadcast == 0.0
 
 
 def test_small_buffers_go_through_the_host() -> None:
@@ -89,6 +98,29 @@ def test_one_node_uses_the_library() -> None:
     names = set(simulate(alone).trace["name"].astype(str))
     assert "gradient_all_reduce" in names
     assert "gradient_exchange" not in names
+
+
+def test_a_sharded_optimizer_takes_the_library() -> None:
+    path = Path(__file__).parents[2] / "scenarios" / "resnet50-256-p100.yaml"
+    with pytest.raises(ScenarioError, match=r"three_phase_halving_doubling needs layout\.sharding"):
+        load_scenario(path, overrides=["layout.sharding=optimizer"])
+
+
+def test_without_overlap_the_reduction_waits_for_the_last_rank() -> None:
+    """Two replicas of the four stages: j E(2) of a stage's compute time later."""
+    path = Path(__file__).parents[2] / "scenarios" / "four-stages.yaml"
+    replicas = ["accelerators=8", "layout.data=2", "batch.global_batch=16"]
+    apart = [*replicas, "software.gradient_reduce_overlap=false"]
+    still = simulate(load_scenario(path, overrides=apart))
+    late = simulate(load_scenario(path, overrides=[*apart, "software.step_jitter=0.05"]))
+    waits = late.trace[late.trace["name"] == "late_ranks"].set_index("stage")
+    assert sorted(waits.index) == [0, 1, 2, 3]
+    computed = still.trace[(still.trace["lane"] == "compute") & (still.trace["action"] != "")]
+    seconds = (computed["end_s"] - computed["start_s"]).groupby(computed["stage"]).sum()
+    expected = 0.05 * expected_maximum(2) * seconds
+    measured = waits["end_s"] - waits["start_s"]
+    assert measured.sort_index().tolist() == pytest.approx(expected.tolist(), rel=1e-6)
+    assert late.summary["step_time_s"] > still.summary["step_time_s"]
 
 
 def test_the_last_reduction_waits_for_the_last_rank() -> None:
