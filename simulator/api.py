@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from simulator.engine.choice import play, require_engine
 from simulator.errors import SimulatorError
 from simulator.metrics import memory as stage_memory
+from simulator.metrics.islands import across_islands
 from simulator.metrics.memory import StageMemory, memory_of
 from simulator.metrics.samples import StepSamples, sample_steps
 from simulator.metrics.summary import summarise
@@ -173,7 +174,7 @@ def simulate(
         summary["variation"] = variation_summary(samples, plan, variation, given, priced)
     return Result(
         scenario=scenario,
-        summary=summary,
+        summary=summary | across_islands(placed, memory),
         plan=placed,
         played=played,
         memory=memory,

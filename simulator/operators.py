@@ -210,6 +210,23 @@ class GroupedGemm:
 
 
 @dataclass(frozen=True, slots=True)
+class Convolution:
+    """A convolution, or one of its gradients, as the matrix product that its kernel tiles."""
+
+    name: str
+    product: Gemm
+    """Rows are output positions of all images, columns output channels, k the window's values
+    (gradients: the product with these permuted); ``groups`` are the convolution's."""
+    n_bytes: float
+    """Memory traffic [B]: images, weights and result once each. Windows overlap in the cache."""
+
+    @property
+    def flops(self) -> float:
+        """FLOPs, a multiply-add counted as two."""
+        return self.product.flops
+
+
+@dataclass(frozen=True, slots=True)
 class Attention:
     """Softmax attention of ``queries`` on ``keys`` positions, forward or backward.
 
@@ -337,5 +354,5 @@ class Communication:
 
 
 Product = Gemm | GroupedGemm
-Compute = Product | Attention | Pointwise | OptimizerUpdate
+Compute = Product | Convolution | Attention | Pointwise | OptimizerUpdate
 Operator = Compute | Communication

@@ -13,6 +13,8 @@ from simulator.hardware.shape_table import LoadedTable
 from simulator.operators import Gemm, GroupedGemm, Role
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from simulator.hardware.accelerator import Accelerator
     from simulator.hardware.gemm_model import Tile
     from simulator.precision import Precision
@@ -94,11 +96,14 @@ def tiles_of(product: Gemm | GroupedGemm, tile: Tile) -> list[tuple[int, int]]:
     return [(-(-rows // tile.m) * columns, product.k) for rows in product.rows]
 
 
-def tiled_time(gemm: Gemm, rate: float, accelerator: Accelerator) -> float:
+def tiled_time(
+    gemm: Gemm, rate: float, accelerator: Accelerator, split_k: Iterable[int] | None = None
+) -> float:
     """Return the arithmetic time [s] of a GEMM on multiprocessors that together run at ``rate``.
 
     Tiles run in whole waves: a last, ragged wave costs a full one. Fewer tiles than
-    multiprocessors may cut k, at the price of adding up the parts in memory.
+    multiprocessors may cut k, into as many parts as the part's profile or ``split_k`` lists, at the
+    price of adding up the parts in memory.
     """
     model = accelerator.kernels.gemm
     multiprocessors = accelerator.multiprocessors
@@ -115,7 +120,7 @@ def tiled_time(gemm: Gemm, rate: float, accelerator: Accelerator) -> float:
         best = min(best, waves * (loop + model.tile_overhead))
         if whole > 1:
             continue
-        for split in model.split_k:
+        for split in model.split_k if split_k is None else split_k:
             waves = -(-tiles * split // multiprocessors)
             time = waves * (loop / split + model.tile_overhead) + split * sum_time
             best = min(best, time)

@@ -93,7 +93,7 @@ def _stage_memory(trace: Trace, plan: Plan, stage: int) -> StageMemory:
     held = [plan.stages[virtual] for virtual in plan.schedule.placement[stage]]
     scenario = plan.scenario
     static = static_memory(
-        held, scenario.layout, scenario.shard, scenario.software, scenario.model.hidden
+        held, scenario.layout, scenario.shard, scenario.software, scenario.stream_width
     )
     deferred = Precision.BF16.n_bytes * scenario.software.kernels.deferred_accumulation
     time, columns = _dynamic(trace, stage, held, _output_bytes(plan), deferred)
@@ -120,7 +120,7 @@ def _output_bytes(plan: Plan) -> float:
     scenario = plan.scenario
     if scenario.software.deallocate_pipeline_outputs or scenario.layout.pipeline == 1:
         return 0.0
-    return Precision.BF16.n_bytes * scenario.shard.norm_tokens * scenario.model.hidden
+    return Precision.BF16.n_bytes * scenario.shard.norm_tokens * scenario.stream_width
 
 
 def _dynamic(

@@ -56,6 +56,9 @@ LANES: Final = (
     "device_to_host",
     "storage",
     "host",
+    "islands",
+    "data_reduce",
+    "data_broadcast",
 )
 """Lanes of a rank, from the top of a picture down."""
 

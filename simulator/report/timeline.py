@@ -31,7 +31,7 @@ from simulator.report.pixels import (
 )
 from simulator.report.quantities import percent_text, time_text, time_unit
 from simulator.report.spans import COMPUTE, actions, rank_rows
-from simulator.report.tables import HEADLINE_CONVENTION
+from simulator.report.tables import headline_convention
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -141,10 +141,10 @@ def warm_up_window(spans: pd.DataFrame, step_time_s: float) -> Window | None:
 
 
 def _facts(summary: Mapping[str, Any]) -> str:
-    ideal = percent_text(summary["bubble_fraction_ideal"])
+    ideal, convention = percent_text(summary["bubble_fraction_ideal"]), headline_convention(summary)
     facts = (
         f"step {time_text(summary['step_time_s'])}",
-        f"MFU {percent_text(summary['mfu'][HEADLINE_CONVENTION])} ({HEADLINE_CONVENTION})",
+        f"MFU {percent_text(summary['mfu'][convention])} ({convention})",
         f"bubble {percent_text(summary['bubble_fraction'])} (ideal {ideal})",
         summary["schedule"],
     )

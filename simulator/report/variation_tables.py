@@ -81,7 +81,7 @@ def drawn_text(variation: Mapping[str, Any]) -> str:
 
 def _times(variation: Mapping[str, Any]) -> RenderableType:
     """Return the step time as priced, with jitter, and with slow ranks, too."""
-    times, mfu = variation["step_time_s"], variation["mfu_palm"]
+    times, mfu = variation["step_time_s"], variation["mfu"]
     size_s, unit = time_unit(times["priced"])
     samples = f"{variation['samples']:,} sample{'s' if variation['samples'] != 1 else ''}"
     each = "every rank itself" if variation["per_rank"] else "groups folded"
@@ -104,7 +104,7 @@ def _times(variation: Mapping[str, Any]) -> RenderableType:
 
 
 def _costs(variation: Mapping[str, Any]) -> list[Text]:
-    mfu, cost = variation["mfu_palm"], variation["cost_s"]
+    mfu, cost = variation["mfu"], variation["cost_s"]
     lines = []
     if variation["jitter"]:
         points = 100 * (mfu["priced"] - mfu["without_slow_ranks"])

@@ -126,7 +126,7 @@ def resolved(document: Document, catalog: Catalog, overrides: Sequence[str] = ()
         if "." not in key:
             document = override(document, key, value)
     document = _with_shorthands(document)
-    document = _with_model(catalog.resolve_all(document, REFERENCES))
+    document = _with_images(_with_model(catalog.resolve_all(document, REFERENCES)))
     for key, value in pairs:
         if "." in key:
             document = override(document, key, value)
@@ -196,6 +196,16 @@ def _with_model(document: Document) -> Document:
         raise ScenarioError([problem]) from None
     fields = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
     return graft(document, ("model",), Document(data=fields, marks={(): mark}))
+
+
+def _with_images(document: Document) -> Document:
+    """Count the images of a convolutional network as sequences of one."""
+    model, batch = document.get(("model",)), document.get(("batch",))
+    takes_images = isinstance(model, dict) and "image_size" in model
+    if not takes_images or not isinstance(batch, dict) or "sequence_length" in batch:
+        return document
+    mark = document.mark(("batch",))
+    return graft(document, ("batch", "sequence_length"), Document(data=1, marks={(): mark}))
 
 
 def _mark(document: Document, field: str) -> Mark:
