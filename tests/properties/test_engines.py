@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import small_jobs
 
+from simulator.api import simulate
 from simulator.engine import kernels
 from simulator.engine.choice import play
 from simulator.engine.compiled import COMPILE_FROM, play_compiled, worth_numba
@@ -27,7 +28,9 @@ from simulator.metrics.memory import memory_of
 from simulator.program.build import build_program, make_plan
 from simulator.program.builder import ProgramBuilder
 from simulator.program.fold import unfold
+from simulator.program.jitter import parse_jitter
 from simulator.program.tasks import Lane, Program
+from simulator.program.variation import Variation
 from simulator.scenario import load_scenario
 
 if TYPE_CHECKING:
@@ -183,3 +186,19 @@ def test_a_second_process_compiles_nothing(tmp_path: Path) -> None:
         for _ in range(2)
     ]
     assert [json.loads(run.stdout) for run in runs] == [[0, 1], [1, 0]]
+
+
+def test_a_python_without_numba_plays_and_samples_all_the_same() -> None:
+    code = (
+        "import sys; sys.modules['numba'] = None\n"
+        "from simulator import simulate\n"
+        "from simulator.program.jitter import parse_jitter\n"
+        "from simulator.program.variation import Variation\n"
+        "variation = Variation(jitter=parse_jitter('lognormal:0.02'), samples=3)\n"
+        f"result = simulate({str(SCENARIOS[0])!r}, engine='compiled', variation=variation)\n"
+        "print(result.samples.step_time.tolist())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    variation = Variation(jitter=parse_jitter("lognormal:0.02"), samples=3)
+    expected = simulate(SCENARIOS[0], variation=variation).step_times["step_time_s"]
+    np.testing.assert_allclose(json.loads(done.stdout), expected, rtol=1e-12)
