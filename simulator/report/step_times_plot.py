@@ -101,6 +101,9 @@ def _facts(variation: Mapping[str, Any]) -> str:
         f"{variation['samples']:,} samples",
         drawn_text(variation),
         f"mean {time_text(times['mean'])}",
-        f"MFU {percent_text(mfu['mean'])} (as priced {percent_text(mfu['priced'])}, {mfu['convention']})",
+        (
+            f"MFU {percent_text(mfu['mean'])} "
+            f"(as priced {percent_text(mfu['priced'])}, {mfu['convention']})"
+        ),
     )
     return "   ·   ".join(facts)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from flow_samples import program_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import small_jobs
@@ -132,23 +133,13 @@ def test_the_kernels_are_right_without_their_compiler(program: Program, seed: in
         np.testing.assert_allclose(ends, by_levels, rtol=1e-12)
 
 
-class ClockDependent(Program):
-    """A program that only a clock can play."""
-
-    @property
-    def clock_dependent(self) -> bool:
-        return True
-
-
 def test_a_program_that_depends_on_the_clock_is_refused_by_name() -> None:
-    builder = ProgramBuilder([0], [1.0])
-    builder.add(name=builder.name("task"), rank_class=0, lane=Lane.COMPUTE, duration=1.0)
-    plain = builder.build()
-    program = ClockDependent(**{name: getattr(plain, name) for name in Program.__slots__})
-    with pytest.raises(SimulatorError, match=r"compiled engine cannot.*clock.*simpy"):
-        play(program, "compiled")
-    assert play(program, "auto")[1] == "simpy"
-    assert play(plain, "auto")[1] == "compiled"
+    apart = program_of([10.0, 10.0], [{0: 5.0}, {1: 5.0}])
+    meeting = program_of([10.0], [{0: 5.0}, {0: 5.0}])
+    with pytest.raises(SimulatorError, match=r"share links.*compiled engine.*--engine simpy"):
+        play(meeting, "compiled")
+    assert play(meeting, "auto")[1] == "simpy"
+    assert play(apart, "auto")[1] == "compiled"
 
 
 def test_small_programs_do_not_load_numba() -> None:

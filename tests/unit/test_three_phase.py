@@ -17,9 +17,9 @@ from simulator.hardware.collectives import GroupSpan
 from simulator.hardware.three_phase import (
     SMALLEST_NCCL_BUFFER,
     InterNode,
-    exchange_time,
+    exchange,
     steps,
-    three_phase_time,
+    three_phases,
 )
 from simulator.program.build import build_program, make_plan
 from simulator.program.prices import expected_maximum
@@ -43,33 +43,41 @@ def test_steps(nodes: int, ring: int, halving: int) -> None:
 def test_exchange_by_hand() -> None:
     """4 nodes, 9 MB: 13.5 MB over 0.9 of 50 Gbit/s is 2.4 ms, and 6 or 4 messages of 26 us."""
     span = replace(SPAN, nodes=4, ranks=32)
-    assert exchange_time(9e6, RING, span, CLUSTER) == pytest.approx(2.4e-3 + 6 * 26e-6)
-    assert exchange_time(9e6, HALVING, span, CLUSTER) == pytest.approx(2.4e-3 + 4 * 26e-6)
-    assert exchange_time(9e6, RING, replace(span, nodes=1), CLUSTER) == 0.0
+    assert exchange(9e6, RING, span, CLUSTER).time == pytest.approx(2.4e-3 + 6 * 26e-6)
+    assert exchange(9e6, HALVING, span, CLUSTER).time == pytest.approx(2.4e-3 + 4 * 26e-6)
+    assert exchange(9e6, RING, replace(span, nodes=1), CLUSTER).time == 0.0
+
+
+def test_an_exchange_is_each_rank_s_share_of_its_node_s_bytes() -> None:
+    """Of 2 x 3/4 x 9 MB that a node of eight sends, a rank's share of the interfaces has 1.69."""
+    cost = exchange(9e6, RING, replace(SPAN, nodes=4, ranks=32), CLUSTER)
+    assert cost.wire_bytes == pytest.approx(13.5e6 / 8)
+    assert cost.port_bytes == 0.0
+    assert cost.moving == pytest.approx(2.4e-3)
 
 
 def test_groups_that_share_a_node_share_its_interfaces() -> None:
     """One rank of eight in each node has an eighth of the 50 Gbit/s: 2.4 ms become 19.2 ms."""
     alone = GroupSpan(ranks=4, ranks_per_node=1, nodes=4, tier=1)
-    assert exchange_time(9e6, HALVING, alone, CLUSTER) == pytest.approx(8 * 2.4e-3 + 4 * 26e-6)
-    phases = three_phase_time(9e6, HALVING, alone, CLUSTER)
-    assert phases.reduce == phases.broadcast == 0.0
+    assert exchange(9e6, HALVING, alone, CLUSTER).time == pytest.approx(8 * 2.4e-3 + 4 * 26e-6)
+    phases = three_phases(9e6, HALVING, alone, CLUSTER)
+    assert phases.reduce.time == phases.broadcast.time == 0.0
 
 
 def test_small_buffers_go_through_the_host() -> None:
     """8 copies of 128 KiB over one host link of 12 GB/s, and the latency of a pair."""
-    small = three_phase_time(128 * 1024, HALVING, SPAN, CLUSTER)
+    small = three_phases(128 * 1024, HALVING, SPAN, CLUSTER)
     host = CLUSTER.node.pair_latency + 8 * 128 * 1024 / 12e9
-    assert small.reduce == small.broadcast == pytest.approx(host)
-    large = three_phase_time(SMALLEST_NCCL_BUFFER, HALVING, SPAN, CLUSTER)
-    assert large.reduce != pytest.approx(CLUSTER.node.pair_latency + 8 * 256 * 1024 / 12e9)
+    assert small.reduce.time == small.broadcast.time == pytest.approx(host)
+    large = three_phases(SMALLEST_NCCL_BUFFER, HALVING, SPAN, CLUSTER)
+    assert large.reduce.time != pytest.approx(CLUSTER.node.pair_latency + 8 * 256 * 1024 / 12e9)
 
 
 @given(st.integers(2, 512), st.floats(1.0, 1e9))
 def test_halving_is_never_slower_than_a_ring(nodes: int, n_bytes: float) -> None:
     span = replace(SPAN, nodes=nodes, ranks=8 * nodes)
-    ring = exchange_time(n_bytes, RING, span, CLUSTER)
-    assert exchange_time(n_bytes, HALVING, span, CLUSTER) <= ring * (1 + 1e-12) or nodes < 8
+    ring = exchange(n_bytes, RING, span, CLUSTER).time
+    assert exchange(n_bytes, HALVING, span, CLUSTER).time <= ring * (1 + 1e-12) or nodes < 8
 
 
 def test_phases_follow_one_another_and_overlap_between_messages() -> None:
