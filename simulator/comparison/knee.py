@@ -110,7 +110,7 @@ def least_rate(time_at: Callable[[float], float], longest: float, start: float) 
 
 def _obstacle(scenario: Scenario) -> str:
     """Return why the line rate does not decide the speed of a scenario; empty if it does."""
-    placed = place(scenario.layout, scenario.cluster)
+    placed = place(scenario.layout, scenario.cluster, scenario.placement)
     axes = (placed.tensor, placed.context, placed.gradient, placed.model)
     spans = (*(part.span for part in axes), *placed.stage_links)
     if all(span.tier == 0 for span in spans):
