@@ -22,7 +22,11 @@ from simulator.report.quantities import (
     time_text,
     time_unit,
 )
-from simulator.report.variation_tables import perturbation_table, variation_tables
+from simulator.report.variation_tables import (
+    drawn_headline,
+    perturbation_table,
+    variation_tables,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -77,14 +81,15 @@ def summary_tables(summary: Mapping[str, Any]) -> list[RenderableType]:
 
 
 def headline(summary: Mapping[str, Any]) -> Text:
-    """Return one sentence: step time, tokens/s and MFU."""
+    """Return one sentence: step time, tokens/s and MFU; of samples their mean, p99 and MFU, too."""
     mfu = percent_text(summary["mfu"][HEADLINE_CONVENTION])
     facts = (
         f"one step takes {time_text(summary['step_time_s'])}",
         f"{count_text(summary['tokens_per_s'])} tokens/s",
         f"MFU {mfu} ({HEADLINE_CONVENTION})",
     )
-    return Text(f"{summary['scenario']}: {', '.join(facts)}", style="bold")
+    drawn = drawn_headline(summary["variation"]) if "variation" in summary else ""
+    return Text(f"{summary['scenario']}: {', '.join(facts)}{drawn}", style="bold")
 
 
 def description(summary: Mapping[str, Any]) -> Table:
