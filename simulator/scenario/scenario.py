@@ -8,6 +8,7 @@ from simulator.hardware.software import Software
 from simulator.parallel.blocks import Recompute
 from simulator.parallel.layout import Batch, Layout
 from simulator.precision import Precision
+from simulator.scenario.space import Space
 from simulator.schedule.pipelines import ScheduleName
 from simulator.workload.steps import Shard
 from simulator.workload.transformer import Transformer
@@ -29,6 +30,8 @@ class Scenario:
     precision: Precision
     """Format of the linear layers' GEMMs; MFU is of this format's dense peak."""
     recompute: Recompute
+    space: Space | None = None
+    """What ``simulator search`` tries; a single step does not read it."""
 
     @property
     def micro_batches(self) -> int:
