@@ -41,7 +41,7 @@ def run_scenario(
     SimulatorError
         For every mistake of the user.
     """
-    path = _path(scenario, Catalog(tuple(profiles)))
+    path = scenario_path(scenario, Catalog(tuple(profiles)))
     loaded = load_scenario(path, overrides=overrides, profiles=profiles)
     variation = options.variation(loaded)
     with sampling_progress(variation) as advance:
@@ -73,7 +73,7 @@ def _print_tables(summary: Mapping[str, Any], files: Mapping[str, Path]) -> None
     print_files(console, files.values())
 
 
-def _path(scenario: str, catalog: Catalog) -> Path:
+def scenario_path(scenario: str, catalog: Catalog) -> Path:
     """Return the file of a scenario given as a path, or by the name of a profile.
 
     A directory hides no name: results are often written into one called like their scenario.

@@ -21,19 +21,22 @@ if TYPE_CHECKING:
     from simulator.scenario import Scenario
     from simulator.search.candidates import Rows
     from simulator.search.kernels import Kernels
-    from simulator.search.prices import PassPrice
+    from simulator.search.prices import StageMemory
 
     Floats = NDArray[np.float64]
     Indices = NDArray[np.int64]
 
+MARGIN: Final = 0.1
+"""Share of the capacity by which a layout may be too large and is still played: what a little more
+memory would buy is worth knowing."""
 WIDTH: Final = 64
 """Layouts that are played side by side: few enough that their clocks stay in the cache."""
 
 RESULT: Final = np.dtype(
     [("step_time", np.float64), ("peak_memory", np.float64), ("peak_stage", np.int32)]
 )
-"""Columns of a result: step time [s], NaN where memory does not suffice and nothing was played;
-memory of the fullest stage [B], and which that is."""
+"""Columns of a result: step time [s], NaN where memory falls short by more than `MARGIN` and nothing
+was played; memory of the fullest stage [B], and which that is."""
 
 
 class _Batch(NamedTuple):
@@ -42,7 +45,7 @@ class _Batch(NamedTuple):
     pipeline: Pipeline
     split: Split
     prices: list[LayoutPrices]
-    passes: list[PassPrice]
+    kept: list[StageMemory]
     held: Indices
     """Parameters of a rank of each stage, ``(stages, layouts)``."""
     reduces: bool
@@ -62,7 +65,7 @@ class Evaluator:
     def evaluate(self, rows: Rows) -> NDArray[np.void]:
         """Return the results of candidates, shape ``(rows,)`` of `RESULT`.
 
-        Memory comes first: a layout that does not fit is not played.
+        Memory comes first: a layout that is far from fitting is not played.
         """
         results = np.zeros(len(rows), dtype=RESULT)
         keys = rows[["schedule", "pipeline", "micro_batches", "virtual_stages"]]
@@ -111,14 +114,15 @@ class Evaluator:
     ) -> NDArray[np.void]:
         """Return the results of candidates whose steps have the same parts."""
         split = self._split(candidates[0])
-        passes = [price.passes(split, pipeline.kinds) for price in prices]
-        held = np.stack([p.parameters[split.type_of[pipeline.virtual_of]].sum(1) for p in passes], 1)
+        kept = [price.kept(split) for price in prices]
+        types = split.type_of[pipeline.virtual_of]
+        held = np.stack([part.parameters for part in kept], 1)[types].sum(axis=1)
         reduces = candidates[0].data * candidates[0].context > 1
         batch = _Batch(
             pipeline,
             split,
             prices,
-            passes,
+            kept,
             held,
             reduces=reduces,
             gathers=reduces and SHARDINGS[candidates[0].sharding] is Sharding.OPTIMIZER,
@@ -128,11 +132,11 @@ class Evaluator:
         results["peak_memory"] = memory.max(axis=0)
         results["peak_stage"] = memory.argmax(axis=0)
         results["step_time"] = np.nan
-        fits = np.flatnonzero(results["peak_memory"] <= self._scenario.cluster.accelerator.memory)
+        most = (1 + MARGIN) * self._scenario.cluster.accelerator.memory
+        fits = np.flatnonzero(results["peak_memory"] <= most)
         if len(fits):
             chosen = batch._replace(
                 prices=[prices[i] for i in fits],
-                passes=[passes[i] for i in fits],
                 held=held[:, fits],
             )
             results["step_time"][fits] = self._step_times(chosen)
@@ -160,8 +164,8 @@ class Evaluator:
             pipeline.moment_counts,
             pipeline.moment_working,
             pipeline.virtual_of,
-            np.stack([passes.kept for passes in batch.passes], 1)[type_of],
-            np.stack([passes.transient for passes in batch.passes], 1)[type_of],
+            np.stack([part.kept for part in batch.kept], 1)[type_of],
+            np.stack([part.transient for part in batch.kept], 1)[type_of],
             peak,
         )
         static = [price.static() for price in batch.prices]
@@ -199,13 +203,12 @@ class Evaluator:
         layouts = compute.shape[1]
         split_first = batch.gathers and software.parameter_gather_overlap
         split_last = batch.reduces and software.gradient_reduce_overlap
-        by_type = np.stack([passes.seconds for passes in batch.passes], 2)
+        by_type = np.stack([price.passes(split, pipeline.kinds) for price in batch.prices], 2)
         tables = [np.zeros((0, layouts))] * 4
         blocks = np.zeros(len(split.type_of) + 1, dtype=np.int64)
         gathered = np.zeros((len(split.type_of), layouts))
         if split_first or split_last:
-            stolen = self._memory.stolen_share
-            priced = [price.split(split, stolen) for price in batch.prices]
+            priced = [price.split(split, pipeline.kinds) for price in batch.prices]
             per_type = np.array([k.embedding + k.layers + k.head for k in split.types])
             row = _ranges(per_type, split.type_of)
             tables = [np.stack(column, 1)[row] for column in zip(*priced, strict=True)]

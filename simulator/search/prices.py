@@ -32,7 +32,7 @@ from simulator.workload.parameters import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator
+    from collections.abc import Callable, Hashable
 
     from numpy.typing import NDArray
 
@@ -50,23 +50,19 @@ MOST_REMEMBERED: Final = 200_000
 """Prices remembered by a process; beyond them it starts afresh."""
 
 
-class BlockPrice(NamedTuple):
-    """One block of a rank: its passes [s], what it keeps and needs [B], its parameters."""
+class BlockMemory(NamedTuple):
+    """What one block of a rank keeps and needs for its backward pass [B], and its parameters."""
 
-    seconds: dict[Kind, float]
     kept: float
     transient: float
     parameters: int
-    recomputes: bool
 
 
-class PassPrice(NamedTuple):
-    """The virtual stages of a split, by type."""
+class StageMemory(NamedTuple):
+    """The virtual stages of a split, by type; columns of shape ``(types,)``."""
 
-    seconds: Floats
-    """Times of whole passes [s], shape ``(types, kinds)``."""
     kept: Floats
-    """Activations kept per micro-batch [B], shape ``(types,)``."""
+    """Activations kept per micro-batch [B]."""
     transient: Floats
     """The most that the backward pass needs beside them [B]."""
     parameters: NDArray[np.int64]
@@ -88,6 +84,13 @@ class StaticPrice(NamedTuple):
     constant: float
 
 
+class _Block(NamedTuple):
+    """A block by name, and what it recomputes."""
+
+    name: str
+    mode: Recomputation
+
+
 class Placed(NamedTuple):
     """A placement, and numbers that are equal where its spans are."""
 
@@ -107,19 +110,15 @@ class LayoutPrices:
         """Name what each part depends on."""
         self.memory = memory
         self._candidate = candidate
-        self._placed = placed = memory.placed(candidate)
-        pipelined = candidate.pipeline > 1
+        self._pipelined = candidate.pipeline > 1
+        self._recompute = (candidate.recompute, candidate.recompute_every)
         self._shard = (
             candidate.micro_batch,
             candidate.tensor,
             candidate.context,
             candidate.sequence_parallel,
         )
-        self._block = (*self._shard, placed.tensor, placed.context, pipelined)
-        self._passes = (self._block, candidate.recompute, candidate.recompute_every)
-        ranks = candidate.data * candidate.context
-        self._gradient = (candidate.sharding, ranks, placed.gradient)
-        self._static = (self._shard, candidate.sharding, ranks, pipelined)
+        self._sharing = (candidate.sharding, candidate.data * candidate.context)
 
     @cached_property
     def scenario(self) -> Scenario:
@@ -131,18 +130,34 @@ class LayoutPrices:
         """Costs of data parallelism."""
         return GradientCosts(self.scenario, self._placed.placement)
 
-    def passes(self, split: Split, kinds: tuple[Kind, ...]) -> PassPrice:
-        """Return the prices of the split's types for these kinds of action."""
-        return self.memory.get(
-            ("passes", self._passes, split.types, kinds), lambda: self._price_passes(split, kinds)
-        )
+    @cached_property
+    def _placed(self) -> Placed:
+        return self.memory.placed(self._candidate)
 
-    def split(self, split: Split, stolen_share: float) -> SplitPrice:
+    @cached_property
+    def _block(self) -> Hashable:
+        """What the times of a block depend on."""
+        return (*self._shard, self._placed.tensor, self._placed.context, self._pipelined)
+
+    @cached_property
+    def _gradient(self) -> Hashable:
+        """What the times of data parallelism depend on."""
+        return (*self._sharing, self._placed.gradient)
+
+    def kept(self, split: Split) -> StageMemory:
+        """Return what the virtual stages of a split keep and need."""
+        key = ("kept", self._shard, self._recompute, self._pipelined, split.types)
+        return self.memory.get(key, lambda: self._price_kept(split))
+
+    def passes(self, split: Split, kinds: tuple[Kind, ...]) -> Floats:
+        """Return the times of the split's whole passes [s], shape ``(types, kinds)``."""
+        key = ("passes", self._block, self._recompute, split.types, kinds)
+        return self.memory.get(key, lambda: self._price_passes(split, kinds))
+
+    def split(self, split: Split, kinds: tuple[Kind, ...]) -> SplitPrice:
         """Return the split passes of the split's types."""
-        return self.memory.get(
-            ("split", self._passes, self._gradient, split.types),
-            lambda: self._price_split(split, stolen_share),
-        )
+        key = ("split", self._block, self._recompute, self._gradient, split.types, kinds)
+        return self.memory.get(key, lambda: self._price_split(split, kinds))
 
     def reduction(self, parameters: int) -> float:
         """Return the time of reducing the gradients of so many parameters [s]."""
@@ -184,69 +199,89 @@ class LayoutPrices:
 
     def static(self) -> StaticPrice:
         """Return what a rank holds throughout the step."""
-        return self.memory.get(("static", self._static), self._price_static)
+        return self.memory.get(("static", self._shard, self._sharing, self._pipelined), self._price_static)
 
-    def block(self, name: str, mode: Recomputation) -> BlockPrice:
-        """Return the price of one block that recomputes ``mode``."""
-        return self.memory.get(
-            ("block", name, mode, self._block),
-            lambda: self._price_block(name, mode),
-        )
+    def _planned(self, block: _Block) -> PlacedBlock:
+        """Return a block of this shard as the workload has it."""
+        key = ("planned", block, self._shard, self._pipelined)
+        return self.memory.get(key, lambda: self._plan_block(block))
 
-    def _price_block(self, name: str, mode: Recomputation) -> BlockPrice:
+    def _plan_block(self, block: _Block) -> PlacedBlock:
         scenario = self.scenario
         model, shard, kernels = scenario.model, scenario.shard, scenario.software.kernels
-        tensor = scenario.layout.tensor
-        if name == LAYER:
-            block = transformer_layer(model, shard, kernels)
-            parameters = layer_parameters_per_rank(model, tensor).total
-        elif name == EMBEDDING:
-            block = embedding(model, shard, kernels)
-            parameters = embedding_parameters_per_rank(model, tensor).total
+        if block.name == LAYER:
+            planned = transformer_layer(model, shard, kernels)
+            held = layer_parameters_per_rank(model, shard.tensor)
+        elif block.name == EMBEDDING:
+            planned = embedding(model, shard, kernels)
+            held = embedding_parameters_per_rank(model, shard.tensor)
         else:
-            block = head(model, shard, kernels)
-            own_copy = scenario.layout.pipeline > 1
-            parameters = head_parameters_per_rank(model, tensor, own_copy=own_copy).total
-        placed = PlacedBlock(block, mode, parameters)
-        prices = Prices(scenario.cluster, scenario.software, self._placed.placement.collectives)
-        # Alone and outside a pipeline: the pauses between passes are added by `_seconds`.
-        alone = VirtualStage(Chunk(0, 0, 1, embedding=False, head=False), (placed,))
-        planned = PassPlanner(prices, Kind, pipelined=False).passes(alone)
-        return BlockPrice(
-            seconds={kind: planned.whole(kind).duration for kind in Kind},
-            kept=placed.kept_bytes,
-            transient=placed.transient_bytes,
-            parameters=parameters,
-            recomputes=bool(placed.recomputed),
-        )
+            planned = head(model, shard, kernels)
+            held = head_parameters_per_rank(model, shard.tensor, own_copy=self._pipelined)
+        return PlacedBlock(planned, block.mode, held.total)
 
-    def _blocks(self, kind: StageType) -> Iterator[BlockPrice]:
-        """Yield the blocks of a virtual stage in model order."""
+    def _memory_of(self, block: _Block) -> BlockMemory:
+        key = ("memory", block, self._shard, self._pipelined)
+
+        def price() -> BlockMemory:
+            planned = self._planned(block)
+            return BlockMemory(planned.kept_bytes, planned.transient_bytes, planned.parameters)
+
+        return self.memory.get(key, price)
+
+    def _seconds_of(self, block: _Block, kind: Kind) -> float:
+        """Return the time of one block's pass alone [s]."""
+        key = ("seconds", block, kind, self._block)
+        return self.memory.get(key, lambda: self._price_pass(block, kind))
+
+    def _price_pass(self, block: _Block, kind: Kind) -> float:
+        prices = self.memory.get(("prices", self._block), self._prices)
+        # Outside a pipeline: the pause at the start of a pass is added by `_ordered`.
+        planner = PassPlanner(prices, (kind,), pipelined=False)
+        alone = VirtualStage(Chunk(0, 0, 1, embedding=False, head=False), (self._planned(block),))
+        return planner.passes(alone).blocks[kind][0].duration
+
+    def _prices(self) -> Prices:
+        scenario = self.scenario
+        return Prices(scenario.cluster, scenario.software, self._placed.placement.collectives)
+
+    def _blocks(self, kind: StageType) -> list[_Block]:
+        """Return the blocks of a virtual stage in model order."""
         recompute = self.scenario.recompute
-        if kind.embedding:
-            yield self.block(EMBEDDING, Recomputation.NONE)
-        for number in range(kind.offset, kind.offset + kind.layers):
-            yield self.block(LAYER, recompute.of_layer(number))
+        blocks = [_Block(EMBEDDING, Recomputation.NONE)] if kind.embedding else []
+        blocks += [
+            _Block(LAYER, recompute.of_layer(number))
+            for number in range(kind.offset, kind.offset + kind.layers)
+        ]
         if kind.head:
-            yield self.block(HEAD, recompute.mode if recompute.head else Recomputation.NONE)
+            mode = recompute.mode if recompute.head else Recomputation.NONE
+            blocks.append(_Block(HEAD, mode))
+        return blocks
 
-    def _seconds(self, blocks: list[BlockPrice], kind: Kind) -> list[float]:
+    def _ordered(self, blocks: list[_Block], kind: Kind) -> list[float]:
         """Return the times of the blocks in the order of the pass; a pause before the first [s]."""
         ordered = blocks if kind is Kind.FORWARD else blocks[::-1]
-        seconds = [block.seconds[kind] for block in ordered]
-        if self.scenario.layout.pipeline > 1:
-            recomputes = kind is not Kind.FORWARD and any(block.recomputes for block in blocks)
-            seconds[0] += self.memory.restart(recomputes=recomputes)
+        known = {block: self._seconds_of(block, kind) for block in set(blocks)}
+        seconds = [known[block] for block in ordered]
+        if self._pipelined:
+            again = kind is not Kind.FORWARD and any(
+                self._planned(block).recomputed for block in known
+            )
+            seconds[0] += self.memory.restart(recomputes=again)
         return seconds
 
-    def _price_passes(self, split: Split, kinds: tuple[Kind, ...]) -> PassPrice:
-        software = self.scenario.software
-        deferred = Precision.BF16.n_bytes * software.kernels.deferred_accumulation
-        rows = [list(self._blocks(kind)) for kind in split.types]
-        return PassPrice(
-            seconds=np.array([[sum(self._seconds(row, kind)) for kind in kinds] for row in rows]),
+    def _price_passes(self, split: Split, kinds: tuple[Kind, ...]) -> Floats:
+        rows = [self._blocks(kind) for kind in split.types]
+        return np.array([[sum(self._ordered(row, kind)) for kind in kinds] for row in rows])
+
+    def _price_kept(self, split: Split) -> StageMemory:
+        kernels = self.scenario.software.kernels
+        deferred = Precision.BF16.n_bytes * kernels.deferred_accumulation
+        rows = [[self._memory_of(block) for block in self._blocks(kind)] for kind in split.types]
+        sent = self._sent_bytes()
+        return StageMemory(
             kept=np.array([sum(block.kept for block in row) for row in rows])
-            + np.array([0.0 if kind.head else self._sent_bytes() for kind in split.types]),
+            + np.array([0.0 if kind.head else sent for kind in split.types]),
             transient=np.array(
                 [
                     backward_peak(
@@ -266,17 +301,20 @@ class LayoutPrices:
             return 0.0
         return Precision.BF16.n_bytes * scenario.shard.norm_tokens * scenario.model.hidden
 
-    def _price_split(self, split: Split, stolen_share: float) -> SplitPrice:
+    def _price_split(self, split: Split, kinds: tuple[Kind, ...]) -> SplitPrice:
+        weights = Kind.BACKWARD if Kind.BACKWARD in kinds else Kind.WEIGHT_GRADIENT
+        stolen = self.memory.stolen_share
         columns: list[list[float]] = [[], [], [], []]
         for kind in split.types:
-            blocks = list(self._blocks(kind))
-            incoming = [self.gather(block.parameters) for block in blocks]
-            leaving = [self.reduction(block.parameters) for block in reversed(blocks)]
-            forward = self._seconds(blocks, Kind.FORWARD)
-            backward = self._seconds(blocks, Kind.BACKWARD)
+            blocks = self._blocks(kind)
+            held = [self._memory_of(block).parameters for block in blocks]
+            incoming = [self.gather(parameters) for parameters in held]
+            leaving = [self.reduction(parameters) for parameters in reversed(held)]
+            forward = self._ordered(blocks, Kind.FORWARD)
+            backward = self._ordered(blocks, weights)
             columns[0] += incoming
-            columns[1] += _slowed(forward, [*incoming[1:], 0.0], stolen_share)
-            columns[2] += _slowed(backward, backlog(backward, leaving), stolen_share)
+            columns[1] += _slowed(forward, [*incoming[1:], 0.0], stolen)
+            columns[2] += _slowed(backward, backlog(backward, leaving), stolen)
             columns[3] += leaving
         return SplitPrice(*(np.array(column) for column in columns))
 

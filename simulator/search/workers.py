@@ -1,0 +1,232 @@
+"""Who evaluates the candidates: this process, all cores, or the workers of a Dask cluster.
+
+Candidates are dealt out in chunks; whoever evaluates one gives the same results, so a chunk that a
+worker took to its grave is given to another.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import cache
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Final
+
+from simulator import __version__
+from simulator.errors import SimulatorError
+from simulator.search import kernels
+from simulator.search.evaluate import Evaluator
+from simulator.search.replay import evaluate_by_engine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from concurrent.futures import Future
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from simulator.scenario import Scenario
+    from simulator.search.candidates import Rows
+
+    Chunks = Mapping[int, Rows]
+    Finished = tuple[int, NDArray[np.void]]
+
+CHUNK: Final = 1024
+"""Candidates of a chunk: a second of work at most, a thousandth of a search's memory."""
+FEW: Final = 2 * CHUNK
+"""Candidates below which starting processes costs more than they save."""
+AHEAD: Final = 3
+"""Chunks in the queue per worker, so that none waits for the next."""
+ATTEMPTS: Final = 3
+"""Times that work lost with its process is given out again before the search gives up."""
+DASK_TIMEOUT: Final = 5.0
+"""How long a scheduler may take to answer [s]."""
+LOCAL: Final = "local"
+"""Address that starts a Dask cluster on this machine."""
+
+
+def evaluated(
+    scenario: Scenario, chunks: Chunks, *, workers: int | None = None, dask: str | None = None
+) -> Iterator[Finished]:
+    """Yield the results of every chunk with its number, as they are done.
+
+    Parameters
+    ----------
+    scenario
+        The scenario whose layouts are tried.
+    chunks
+        Candidates by number of chunk.
+    workers
+        Processes; all cores if None. Few candidates are evaluated in this process.
+    dask
+        Address of a Dask scheduler such as ``tcp://host:8786``, or `LOCAL`.
+
+    Raises
+    ------
+    SimulatorError
+        If processes keep dying, or there is no such scheduler.
+    """
+    if dask is not None:
+        yield from _on_dask(scenario, chunks, dask, workers)
+        return
+    workers = min(workers or os.cpu_count() or 1, len(chunks))
+    if workers <= 1 or sum(map(len, chunks.values())) <= FEW:
+        yield from _here(scenario, chunks)
+        return
+    yield from _on_cores(scenario, chunks, workers)
+
+
+def evaluate_chunk(scenario: bytes, rows: Rows) -> NDArray[np.void]:
+    """Return the results of a chunk for a pickled scenario; prices stay for the next."""
+    machine = kernels.compiled()
+    if machine is None:
+        return evaluate_by_engine(pickle.loads(scenario), rows)  # noqa: S301 - our own
+    return _evaluator(scenario, machine).evaluate(rows)
+
+
+@cache
+def _evaluator(scenario: bytes, machine: kernels.Kernels) -> Evaluator:
+    return Evaluator(pickle.loads(scenario), machine)  # noqa: S301 - as above
+
+
+def _here(scenario: Scenario, chunks: Chunks) -> Iterator[Finished]:
+    pickled = pickle.dumps(scenario)
+    for number, rows in chunks.items():
+        yield number, evaluate_chunk(pickled, rows)
+
+
+# ---- processes ---------------------------------------------------------------------------------
+
+
+def _on_cores(scenario: Scenario, chunks: Chunks, workers: int) -> Iterator[Finished]:
+    """Yield chunks from processes; those of a pool that broke are given to a new one."""
+    left, attempts = dict(chunks), 0
+    pickled = pickle.dumps(scenario)
+    while left:
+        try:
+            for number, results in _pooled(pickled, left, workers):
+                del left[number]
+                attempts = 0
+                yield number, results
+        except BrokenProcessPool:
+            attempts += 1
+            if attempts > ATTEMPTS:
+                raise SimulatorError(
+                    f"a process died {attempts} times while it tried layouts, perhaps for want of "
+                    f"memory; try fewer --workers"
+                ) from None
+
+
+def _pooled(scenario: bytes, chunks: Chunks, workers: int) -> Iterator[Finished]:
+    """Yield chunks from one pool of processes, a few of them queued at a time."""
+    # Spawned, not forked: the progress bar is a thread, and forks of threads may hang.
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_ignore_interrupts)
+    waiting = iter(list(chunks.items()))
+    running: dict[Future[NDArray[np.void]], int] = {}
+    try:
+        while True:
+            while len(running) < AHEAD * workers and (item := next(waiting, None)) is not None:
+                running[pool.submit(evaluate_chunk, scenario, item[1])] = item[0]
+            if not running:
+                return
+            for done in wait(running, return_when=FIRST_COMPLETED).done:
+                yield running.pop(done), done.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _ignore_interrupts() -> None:
+    """Leave Ctrl-C to the parent, which then stops its processes: no traceback from each."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+# ---- Dask --------------------------------------------------------------------------------------
+
+
+def _on_dask(
+    scenario: Scenario, chunks: Chunks, address: str, workers: int | None
+) -> Iterator[Finished]:
+    """Yield chunks from the workers of a Dask cluster; it moves the work of one that dies."""
+    pickled = pickle.dumps(scenario)
+    with _client(address, workers) as client:
+        _require_same_version(client)
+        distributed = _distributed()
+        futures = {
+            client.submit(
+                evaluate_chunk, pickled, rows, pure=False, retries=ATTEMPTS, key=f"layouts-{number}"
+            ): number
+            for number, rows in chunks.items()
+        }
+        try:
+            for done in distributed.as_completed(futures):
+                yield futures.pop(done), done.result()
+                done.release()
+        except (distributed.scheduler.KilledWorker, distributed.CancelledError) as error:
+            raise SimulatorError(f"the Dask cluster at {address} gave up: {error}") from None
+        finally:
+            client.cancel(list(futures), force=True)
+
+
+def _distributed():  # type: ignore[no-untyped-def]  # noqa: ANN202 - an optional library
+    """Return the library, or say how it is installed."""
+    try:
+        import distributed  # noqa: PLC0415 - an optional library, slow to import
+    except ImportError:
+        raise SimulatorError(
+            "--dask needs the package distributed: pip install 'cluster-training-simulator[dask]'"
+        ) from None
+    return distributed
+
+
+@contextmanager
+def _client(address: str, workers: int | None):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    """Yield a client of the scheduler at ``address``; one started here ends with it."""
+    distributed = _distributed()
+    if address == LOCAL:
+        with (
+            distributed.LocalCluster(
+                n_workers=workers or os.cpu_count() or 1,
+                threads_per_worker=1,
+                dashboard_address=None,
+            ) as cluster,
+            distributed.Client(cluster) as client,
+        ):
+            yield client
+        return
+    try:
+        client = distributed.Client(address, timeout=DASK_TIMEOUT)
+    except (OSError, ValueError) as error:
+        raise SimulatorError(
+            f"no Dask scheduler answers at {address} within {DASK_TIMEOUT:g} s ({error}); "
+            f"start one with: dask scheduler"
+        ) from None
+    with client:
+        yield client
+
+
+def _require_same_version(client) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    """Refuse a cluster without workers, or whose workers compute otherwise."""
+    try:
+        client.wait_for_workers(1, timeout=DASK_TIMEOUT)
+    except TimeoutError:
+        raise SimulatorError(
+            "the Dask cluster has no workers; start some with: dask worker ADDRESS"
+        ) from None
+    try:
+        versions = client.run(_version)
+    except ImportError as error:
+        raise SimulatorError(f"a Dask worker cannot import the simulator: {error}") from None
+    others = {where: found for where, found in versions.items() if found != __version__}
+    if others:
+        where, found = next(iter(others.items()))
+        raise SimulatorError(
+            f"the Dask worker {where} has version {found} of the simulator, this is {__version__}"
+        )
+
+
+def _version() -> str:
+    return __version__
