@@ -1,9 +1,9 @@
 """What engines cost and how that grows: ``pytest benchmarks/test_engines.py``.
 
-Prints, for each measurement, wall and processor time, tasks per second and the ratio to a fixed piece
-of work timed in the same process (`conftest.reference_seconds`), which compares between machines and
-moods. With `pytest benchmarks/test_engines.py -k "not cold"` no processes are started.
-Nothing here fails for being slow.
+Prints, for each measurement, wall and processor time, tasks per second and the ratio to a fixed
+piece of work timed in the same process (`conftest.reference_seconds`), which compares between
+machines and moods. With ``-k "not cold"`` no processes are started. Nothing here fails for being
+slow.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
     SimulatorError              a message for the user; exit code 2
     ├── DocumentError           a file is missing, unreadable or not YAML
     ├── ScenarioError           a scenario or profile holds mistakes (all of them, with lines)
+    ├── ProfileError            numbers of one profile contradict one another
     ├── LayoutError             degrees, batch and cluster do not fit together
     ├── ScheduleError           a schedule is malformed or cannot run
     ├── DeadlockError           a program's tasks wait for one another
@@ -22,6 +23,10 @@ class SimulatorError(Exception):
 
 class DocumentError(SimulatorError):
     """A document cannot be read or is not a YAML mapping."""
+
+
+class ProfileError(SimulatorError, ValueError):
+    """Numbers of a profile contradict one another; a ValueError, so that documents locate it."""
 
 
 class LayoutError(SimulatorError):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from simulator.calibration.line_fit import Curve, Curves
     from simulator.calibration.nccl_tests import Group
     from simulator.hardware.cluster import Cluster
-    from simulator.hardware.collectives import TwoLine
+    from simulator.hardware.collectives import CollectiveLine
     from simulator.operators import Collective
 
 FEWEST_SIZES: Final = 8
@@ -39,7 +39,7 @@ class Fit:
     """A site's cluster, and what was fitted."""
 
     cluster: Cluster
-    lines: Mapping[tuple[str, Collective], TwoLine]
+    lines: Mapping[tuple[str, Collective], CollectiveLine]
     """Fitted or tabulated lines by scope (node, fabric) and collective."""
     launch: Mapping[str, float]
     """Fitted launch latency [s] by scope, where nothing else could be fitted."""
@@ -132,7 +132,7 @@ def _fitted_scope(fit: Fit, scope: str, curves: Curves) -> Fit:
     return _with_launch(fit, scope, median(launches)) if launches and not lines else fit
 
 
-def _with_lines(fit: Fit, scope: str, lines: Mapping[Collective, TwoLine]) -> Fit:
+def _with_lines(fit: Fit, scope: str, lines: Mapping[Collective, CollectiveLine]) -> Fit:
     model = costs(fit.cluster, scope)
     model = replace(model, lines={**model.lines, **lines})
     new = {(scope, kind): line for kind, line in lines.items()}

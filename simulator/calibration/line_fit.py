@@ -6,21 +6,22 @@ Latencies are fitted with the relative error as the measure, robustly (soft L1).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, TypeVar
 
+from simulator.hardware.cluster import Cluster, Site
 from simulator.hardware.collective_costs import bus_factor, collective_cost, collective_time
-from simulator.hardware.collectives import GroupSpan
+from simulator.hardware.collectives import CollectiveLine, GroupSpan
 from simulator.units import KIB, MICRO
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
     from simulator.calibration.nccl_tests import Group
-    from simulator.hardware.cluster import Cluster
-    from simulator.hardware.collectives import CollectiveModel, TwoLine
+    from simulator.hardware.collectives import CollectiveModel
     from simulator.operators import Collective
 
     Curve = Mapping[int, float]
@@ -28,8 +29,12 @@ if TYPE_CHECKING:
     Curves = Mapping[Group, Curve]
     Vector = NDArray[np.float64]
 
-ROBUST: Final = 0.05
+ROBUST: Final = 0.02
 """Relative error from which on a point counts less."""
+FEWEST_FOR_THREE: Final = 12
+"""Sizes from which on three lines are fitted."""
+
+Place = TypeVar("Place", Cluster, Site)
 
 
 def span_of(group: Group, cluster: Cluster) -> GroupSpan:
@@ -52,25 +57,62 @@ def scope_of(group: Group) -> str:
     return "node" if group.nodes == 1 else "fabric"
 
 
-def costs(cluster: Cluster, scope: str) -> CollectiveModel:
+def costs(cluster: Cluster | Site, scope: str) -> CollectiveModel:
     """Return the collective costs of the cluster's node or fabric."""
     return cluster.node.collectives if scope == "node" else cluster.fabric.collectives
 
 
-def with_costs(cluster: Cluster, scope: str, model: CollectiveModel) -> Cluster:
+def with_costs(cluster: Place, scope: str, model: CollectiveModel) -> Place:
     """Return the cluster with these collective costs of its node or fabric."""
     if scope == "node":
         return replace(cluster, node=replace(cluster.node, collectives=model))
     return replace(cluster, fabric=replace(cluster.fabric, collectives=model))
 
 
-def fitted_line(kind: Collective, groups: Curves, cluster: Cluster) -> TwoLine:
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One measured collective, and where it ran."""
+
+    span: GroupSpan
+    n_bytes: float
+    """Message [B]."""
+    time: float
+    """Measured [s]."""
+    site: Site
+
+
+def fitted_line(kind: Collective, groups: Curves, cluster: Cluster) -> CollectiveLine:
     """Return the line of one collective, fitted to curves of groups of one scope."""
+    site = Site(cluster.node, cluster.fabric)
+    base = costs(cluster, scope_of(next(iter(groups)))).lines[kind]
+    return fit_measurements(
+        kind,
+        base,
+        [
+            Measurement(span_of(group, cluster), size, time, site)
+            for group, curve in groups.items()
+            for size, time in curve.items()
+        ],
+    )
+
+
+def fit_measurements(
+    kind: Collective,
+    base: CollectiveLine,
+    measurements: Sequence[Measurement],
+    *,
+    keep_hops: bool = False,
+) -> CollectiveLine:
+    """Return the line of one collective that passes best through measurements of one scope.
+
+    ``base`` says whether lines or a ramp are fitted, and keeps what the measured groups cannot
+    tell; with ``keep_hops``, all latencies by the hop. Lines are three where the base has three,
+    or where `FEWEST_FOR_THREE` sizes were measured.
+    """
     import numpy as np  # noqa: PLC0415 - slow to import
     from scipy.optimize import least_squares  # noqa: PLC0415 - slow to import
 
-    scope = scope_of(next(iter(groups)))
-    problem = _Problem.of(kind, groups, cluster, costs(cluster, scope).lines[kind])
+    problem = _Problem.of(kind, base, measurements, keep_hops=keep_hops)
     lower, upper = problem.bounds()
     found = [
         least_squares(
@@ -86,15 +128,37 @@ def fitted_line(kind: Collective, groups: Curves, cluster: Cluster) -> TwoLine:
     return problem.line(min(found, key=lambda one: one.cost).x)
 
 
+_COMMON: Final = ("a0", "a1", "b0", "b1")
+_BETWEEN: Final = ("c0", "c1", "middle")
+_BOUNDS: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
+    {
+        "a0": (1e-8, 2e-3),
+        "a1": (1e-8, 3e-4),
+        "b0": (1e-8, 2e-2),
+        "b1": (1e-8, 3e-3),
+        "low": (0.02, 300.0),
+        "c0": (1e-8, 1e-2),
+        "c1": (1e-8, 3e-4),
+        "middle": (0.01, 20.0),
+        "half": (2e4, 4e9),
+        "sharpness": (0.3, 2.0),
+    }
+)
+"""Least and largest value of every unknown, in SI."""
+_SCALE: Final = (0.2, 5.0)
+"""Least and largest factor on the time of the bytes, for each group size."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Problem:
     """Points of one collective in one scope, and the line that is to pass through them.
 
-    Unknowns are logarithms: a0, a1, b0, b1, one or two of shape, and the bandwidth by group size
-    where the base tabulates it. a1 and b1 are the base's if one number of hops was measured.
+    Unknowns are logarithms: those `names`, then the bandwidth by group size where the base
+    tabulates it. Latencies by the hop are the base's if one number of hops was measured.
     """
 
-    base: TwoLine
+    base: CollectiveLine
+    names: tuple[str, ...]
     sizes: Vector
     times: Vector
     moving: Vector
@@ -106,108 +170,121 @@ class _Problem:
     """Index of the point's group size."""
     bandwidths: tuple[tuple[int, float], ...]
     """Group size and bandwidth [B/s] that ``moving`` was computed with; empty between nodes."""
-    several: bool
-    """Whether groups differ in their hops."""
 
     @classmethod
     def of(
         cls,
         kind: Collective,
-        groups: Curves,
-        cluster: Cluster,
-        base: TwoLine,
+        base: CollectiveLine,
+        measurements: Sequence[Measurement],
+        *,
+        keep_hops: bool,
     ) -> _Problem:
-        """Return the problem of fitting ``base`` to the curves of ``groups``."""
+        """Return the problem of fitting the base line to measurements."""
         import numpy as np  # noqa: PLC0415 - slow to import
 
-        ranks = sorted({group.ranks for group in groups})
+        ranks = sorted({one.span.ranks for one in measurements})
         points = [
-            (size, time, *_terms(group, size, cluster), ranks.index(group.ranks))
-            for group, curve in groups.items()
-            for size, time in curve.items()
+            (one.n_bytes, one.time, *_terms(kind, one), ranks.index(one.span.ranks))
+            for one in measurements
         ]
         sizes, times, moving, hops, offset, index = (
             np.array(column, dtype=float) for column in zip(*points, strict=True)
         )
         inside = base.bus_bandwidth is not None
-        rates = [(n, _bus_bandwidth(kind, n, cluster)) for n in ranks] if inside else []
-        return cls(
-            base,
-            sizes,
-            times,
-            moving,
-            hops,
-            offset,
-            index.astype(int),
-            tuple(rates),
-            len(set(hops)) > 1,
-        )
-
-    @property
-    def is_ramp(self) -> bool:
-        """Whether the base is a ramp."""
-        return self.base.low is None
+        rates = [(n, _bus_bandwidth(kind, n, measurements[0].site)) for n in ranks if inside]
+        several = len(set(hops)) > 1 and not keep_hops
+        names = _unknowns(base, several=several, sizes=len(set(sizes)))
+        return cls(base, names, sizes, times, moving, hops, offset, index.astype(int), tuple(rates))
 
     def starts(self) -> list[Vector]:
         """Return the points from which the search begins."""
-        import numpy as np  # noqa: PLC0415 - slow to import
-
         floor = max(float(self.times.min() - self.offset.min()), MICRO)
-        shapes = [[3e5, 0.7], [5e6, 0.7], [5e7, 0.7]] if self.is_ramp else [[1.0], [8.0]]
+        common = {"a0": 0.7 * floor, "a1": 1e-6, "b1": 2e-6, "c1": 5e-7, "middle": 0.3}
+        shapes = [
+            {"low": low, "half": half, "sharpness": 0.7}
+            for low, half in ((1.0, 3e5), (8.0, 5e6), (50.0, 5e7))
+        ]
         return [
-            np.log([0.7 * floor, 1e-6, b0, 2e-6, *shape, *[1.0] * len(self.bandwidths)])
+            self._vector({**common, **shape, "b0": b0, "c0": b0 / 4})
             for shape in shapes
             for b0 in (1e-5, 1e-4)
         ]
+
+    def _vector(self, start: Mapping[str, float]) -> Vector:
+        import numpy as np  # noqa: PLC0415 - slow to import
+
+        values = [start[name] for name in self.names]
+        return np.log([*values, *[1.0] * len(self.bandwidths)])
 
     def bounds(self) -> tuple[Vector, Vector]:
         """Return the least and the largest value of every unknown."""
         import numpy as np  # noqa: PLC0415 - slow to import
 
-        shape = ([2e4, 0.3], [4e9, 2.0]) if self.is_ramp else ([0.02], [300.0])
-        least = [1e-8, 1e-8, 1e-8, 1e-8, *shape[0], *[0.2] * len(self.bandwidths)]
-        most = [2e-3, 3e-4, 2e-2, 3e-3, *shape[1], *[5.0] * len(self.bandwidths)]
+        limits = [_BOUNDS[name] for name in self.names] + [_SCALE] * len(self.bandwidths)
+        least, most = zip(*limits, strict=True)
         return np.log(least), np.log(most)
 
     def errors(self, unknowns: Vector) -> Vector:
         """Return the logarithms of modelled over measured times."""
         import numpy as np  # noqa: PLC0415 - slow to import
 
-        a0, a1, b0, b1, shape, scale = self._parts(unknowns)
-        moving = self.moving * scale
-        steady = b0 + b1 * self.hops
-        if self.is_ramp:
-            phased = (self.sizes / shape[0]) ** shape[1]
+        line = self._values(unknowns)
+        moving = self.moving * self._scale(unknowns)
+        steady = line["b0"] + line["b1"] * self.hops
+        if "half" in line:
+            phased = (self.sizes / line["half"]) ** line["sharpness"]
             more = steady * phased / (1 + phased) + moving
         else:
-            more = np.minimum((1 + shape[0]) * moving, steady + moving)
-        modelled: Vector = self.offset + a0 + a1 * self.hops + more
+            more = np.minimum((1 + line["low"]) * moving, steady + moving)
+        if "middle" in line:
+            between = line["c0"] + line["c1"] * self.hops + (1 + line["middle"]) * moving
+            more = np.minimum(more, between)
+        modelled: Vector = self.offset + line["a0"] + line["a1"] * self.hops + more
         return np.log(modelled / self.times)
 
-    def _parts(self, unknowns: Vector) -> tuple[float, float, float, float, Vector, Vector | float]:
+    def _values(self, unknowns: Vector) -> dict[str, float]:
+        """Return the constants of the line: what is fitted, and what the base keeps."""
         import numpy as np  # noqa: PLC0415 - slow to import
 
-        values = np.exp(unknowns)
-        a0, a1, b0, b1 = map(float, values[:4])
-        if not self.several:
-            a1, b1 = self.base.a1, self.base.b1
-        cut = 6 if self.is_ramp else 5
-        scale = values[cut:][self.group] if self.bandwidths else 1.0
-        return a0, a1, b0, b1, values[4:cut], scale
+        fitted = dict(zip(self.names, map(float, np.exp(unknowns)), strict=False))
+        kept = {"a1": self.base.a1, "b1": self.base.b1}
+        if "middle" in fitted:
+            kept["c1"] = self.base.c1 or 0.0
+        return {**kept, **fitted}
 
-    def line(self, unknowns: Vector) -> TwoLine:
+    def _scale(self, unknowns: Vector) -> Vector | float:
+        """Return the factor on the time of each point's bytes."""
+        import numpy as np  # noqa: PLC0415 - slow to import
+
+        if not self.bandwidths:
+            return 1.0
+        scale: Vector = np.exp(unknowns[len(self.names) :])[self.group]
+        return scale
+
+    def line(self, unknowns: Vector) -> CollectiveLine:
         """Return the line of these unknowns."""
         import numpy as np  # noqa: PLC0415 - slow to import
 
-        a0, a1, b0, b1, shape, _ = self._parts(unknowns)
-        new = replace(self.base, a0=a0, a1=a1, b0=b0, b1=b1, measured=None)
-        if self.is_ramp:
-            new = replace(new, half=float(shape[0]), sharpness=float(shape[1]))
-        else:
-            new = replace(new, low=float(shape[0]))
+        # The shape is the fit's alone: what the base has of another one is dropped.
+        values = self._values(unknowns)
+        new = CollectiveLine(
+            a0=values["a0"],
+            a1=values["a1"],
+            b0=values["b0"],
+            b1=values["b1"],
+            low=values.get("low"),
+            c0=values.get("c0"),
+            c1=values.get("c1"),
+            middle=values.get("middle"),
+            half=values.get("half"),
+            sharpness=values.get("sharpness"),
+            bus_bandwidth=self.base.bus_bandwidth,
+            algorithm=self.base.algorithm,
+        )
         if not self.bandwidths:
             return new
-        scales = np.exp(unknowns[-len(self.bandwidths) :])
+        scales = np.exp(unknowns[len(self.names) :])
         table = {
             ranks: rate / float(scale)
             for (ranks, rate), scale in zip(self.bandwidths, scales, strict=True)
@@ -215,28 +292,41 @@ class _Problem:
         return replace(new, bus_bandwidth={**(self.base.bus_bandwidth or {}), **table})
 
 
-def _terms(group: Group, size: float, cluster: Cluster) -> tuple[float, float, float]:
+def _unknowns(base: CollectiveLine, *, several: bool, sizes: int) -> tuple[str, ...]:
+    """Return the constants to fit; those by the hop if groups differ in their hops."""
+    shape: tuple[str, ...] = ("low",)
+    if base.low is None:
+        shape = ("half", "sharpness")
+    elif base.middle is not None or sizes >= FEWEST_FOR_THREE:
+        shape = ("low", *_BETWEEN)
+    by_hop = ("a1", "b1", "c1")
+    return tuple(name for name in (*_COMMON, *shape) if several or name not in by_hop)
+
+
+def _terms(kind: Collective, one: Measurement) -> tuple[float, float, float]:
     """Return moving time [s], hops and the other scope's latency [s] of a point.
 
     Hops and latency are read off by pricing nothing at all with one second for each hop.
     """
-    span = span_of(group, cluster)
-    moving = collective_cost(group.kind, size, span, cluster).moving
-    none, one = (_probe(group, cluster, hop) for hop in (0.0, 1.0))
-    return moving, one - none, none
+    moving = collective_cost(kind, one.n_bytes, one.span, one.site).moving
+    none = _probe(kind, one, 0.0)
+    return moving, _probe(kind, one, 1.0) - none, none
 
 
-def _bus_bandwidth(kind: Collective, ranks: int, cluster: Cluster) -> float:
+def _bus_bandwidth(kind: Collective, ranks: int, site: Site) -> float:
     """Return the bus bandwidth [B/s] at which bytes move inside a node."""
     span = GroupSpan(ranks=ranks, ranks_per_node=ranks, nodes=1, tier=0)
-    return bus_factor(kind, ranks) * KIB / collective_cost(kind, KIB, span, cluster).moving
+    return bus_factor(kind, ranks) * KIB / collective_cost(kind, KIB, span, site).moving
 
 
-def _probe(group: Group, cluster: Cluster, hop: float) -> float:
+def _probe(kind: Collective, one: Measurement, hop: float) -> float:
     """Return the time [s] of no bytes if a hop took ``hop`` seconds and a start nothing."""
-    scope = scope_of(group)
-    model = costs(cluster, scope)
-    line = replace(model.lines[group.kind], a0=0.0, a1=hop, b0=0.0, b1=0.0, measured=None)
-    model = replace(model, lines={**model.lines, group.kind: line})
-    probed = with_costs(cluster, scope, model)
-    return collective_time(group.kind, 0.0, span_of(group, probed), probed)
+    scope = _scope(one.span)
+    model = costs(one.site, scope)
+    line = replace(model.lines[kind], a0=0.0, a1=hop, b0=0.0, b1=0.0, measured=None)
+    model = replace(model, lines={**model.lines, kind: line})
+    return collective_time(kind, 0.0, one.span, with_costs(one.site, scope, model))
+
+
+def _scope(span: GroupSpan) -> str:
+    return "node" if span.nodes == 1 else "fabric"

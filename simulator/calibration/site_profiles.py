@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from simulator.calibration.collectives import Fit
     from simulator.hardware.cluster import Cluster
-    from simulator.hardware.collectives import TwoLine
+    from simulator.hardware.collectives import CollectiveLine
 
 
 def profile_texts(fit: Fit, base: Cluster, name: str, source: str) -> dict[str, str]:
@@ -45,22 +45,27 @@ def _profile_body(fit: Fit, scope: str, source: str) -> str:
     if lines:
         body += "  lines:\n"
     for kind, line in lines.items():
-        body += f"    {kind}:\n      value:\n{_line_text(line)}"
+        body += f"    {kind}:\n      value:\n{line_text(line)}"
         body += f"      source: {_quoted(source)}\n      status: fitted\n"
     return body
 
 
-def _line_text(line: TwoLine) -> str:
-    """Return the value of a line as YAML."""
+def line_text(line: CollectiveLine) -> str:
+    """Return the value of a line as YAML; absent numbers as null, which a base's do not outlive."""
     entries: list[tuple[str, str]] = [
         (f"{name}_us", f"{getattr(line, name) / MICRO:.4g}") for name in ("a0", "a1", "b0", "b1")
     ]
     optional: Sequence[tuple[str, float | None, float]] = (
         ("low", line.low, 1.0),
+        ("c0_us", line.c0, MICRO),
+        ("c1_us", line.c1, MICRO),
+        ("middle", line.middle, 1.0),
         ("half_mib", line.half, MIB),
         ("sharpness", line.sharpness, 1.0),
     )
-    entries += [(key, f"{value / unit:.4g}") for key, value, unit in optional if value is not None]
+    entries += [
+        (key, "null" if value is None else f"{value / unit:.4g}") for key, value, unit in optional
+    ]
     if line.bus_bandwidth:
         table = ", ".join(f"{n}: {rate / GIGA:.4g}" for n, rate in line.bus_bandwidth.items())
         entries.append(("bus_bandwidth_gb_per_s", f"{{{table}}}"))

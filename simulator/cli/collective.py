@@ -3,41 +3,39 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from simulator.catalog import Catalog
+from simulator.cli.collective_rows import Case, all_rows, library_rows, pattern_rows
+from simulator.cli.message_sizes import parsed_sizes, size_text
 from simulator.documents import did_you_mean, validate
 from simulator.errors import SimulatorError
 from simulator.hardware.cluster import Cluster
-from simulator.hardware.collective_costs import bus_factor, collective_cost
 from simulator.hardware.collective_tables import KINDS
+from simulator.hardware.levels import levels_of
+from simulator.hardware.members import members_of
+from simulator.hardware.pattern_choice import usual_pattern
+from simulator.hardware.patterns import Pattern
 from simulator.operators import Collective
-from simulator.report.quantities import percent_text, time_text
-from simulator.units import GIB, GIGA, KIB, KILO, MEGA, MIB, MICRO
+from simulator.parallel.placement import span_of
+from simulator.report.quantities import count_text, percent_text, time_text
+from simulator.units import GIGA, MICRO
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from simulator.hardware.collectives import GroupSpan
+    from simulator.hardware.routes import Integers
 
-BYTE_UNITS: Final[Mapping[str, float]] = {
-    "": 1.0,
-    "B": 1.0,
-    "KB": KILO,
-    "MB": MEGA,
-    "GB": GIGA,
-    "KiB": KIB,
-    "MiB": MIB,
-    "GiB": GIB,
-}
-"""Units of a message size: powers of ten, and of two with an i."""
+ROUNDING = 1.01
+"""Share of the line rate that is still the line rate."""
+ALL = "all"
+"""Instead of an algorithm: all of them."""
 
 
 def print_collective(
@@ -47,49 +45,31 @@ def print_collective(
     ranks: int,
     ranks_per_node: int | None,
     sizes: str,
+    algorithm: str | None,
+    imbalance: float,
     as_json: bool,
     profiles: list[Path],
 ) -> None:
-    """Print time, algorithm and bandwidths of a collective for several sizes.
+    """Print time, algorithm, bandwidths and bytes on links of a collective for several sizes.
 
     Raises
     ------
     SimulatorError
-        If the collective, a size or the placement is impossible; says what is allowed.
+        If the collective, a size, the placement or the algorithm is impossible; says what is
+        allowed.
     """
     site = validate(Cluster, Catalog(tuple(profiles)).document("cluster", cluster))
-    collective = _collective(kind)
-    span = placed(ranks, ranks_per_node, site)
-    rows = [_row(collective, size, span, site) for size in parsed_sizes(sizes)]
-    facts = _facts(collective, cluster, span, site)
+    case = _case(_collective(kind), site, placed(ranks, ranks_per_node, site), imbalance)
+    rows, notes = _rows(case, algorithm, parsed_sizes(sizes))
+    facts = _facts(case, cluster)
     if as_json:
-        sys.stdout.write(json.dumps({**facts, "sizes": rows}, indent=2) + "\n")
+        sys.stdout.write(json.dumps({**facts, "sizes": rows, "notes": notes}, indent=2) + "\n")
     else:
-        _print(facts, rows)
+        _print(facts, rows, notes)
 
 
-def parsed_sizes(text: str) -> list[float]:
-    """Return the message sizes [B] in ``text``, such as ``1MiB,1GB``.
-
-    Raises
-    ------
-    SimulatorError
-        If one is not a number with a known unit.
-    """
-    return [_parsed_size(part.strip()) for part in text.split(",")]
-
-
-def _parsed_size(text: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([A-Za-z]*)", text)
-    units = {name.lower(): factor for name, factor in BYTE_UNITS.items()}
-    if not match or match[2].lower() not in units:
-        allowed = ", ".join(name for name in BYTE_UNITS if name)
-        raise SimulatorError(f"--bytes: {text!r} is not a size; write a number with {allowed}")
-    return float(match[1]) * units[match[2].lower()]
-
-
-def placed(ranks: int, ranks_per_node: int | None, site: Cluster) -> GroupSpan:
-    """Return where ``ranks`` sit: the first slots of the first nodes, ``ranks_per_node`` in each.
+def placed(ranks: int, ranks_per_node: int | None, site: Cluster) -> Integers:
+    """Return the slots of ``ranks``: the first of the first nodes, ``ranks_per_node`` in each.
 
     By default they fill their nodes.
 
@@ -99,8 +79,6 @@ def placed(ranks: int, ranks_per_node: int | None, site: Cluster) -> GroupSpan:
         If they do not fit into the cluster or not evenly into nodes.
     """
     import numpy as np  # noqa: PLC0415 - --help is fast
-
-    from simulator.parallel.placement import span_of  # noqa: PLC0415 - as above
 
     slots = site.node.accelerators
     members = min(ranks, slots) if ranks_per_node is None else ranks_per_node
@@ -114,8 +92,41 @@ def placed(ranks: int, ranks_per_node: int | None, site: Cluster) -> GroupSpan:
             f"--ranks: {nodes} nodes of {slots} are more than the {site.largest} accelerators "
             f"of {site.name}"
         )
-    grid = np.arange(nodes)[:, None] * slots + np.arange(members)
-    return span_of(grid.reshape(1, -1), site)[0]
+    return (np.arange(nodes)[:, None] * slots + np.arange(members)).ravel()
+
+
+def _case(kind: Collective, site: Cluster, slots: Integers, imbalance: float) -> Case:
+    if imbalance != 1 and kind is not Collective.ALL_TO_ALL:
+        raise SimulatorError(f"--imbalance is for an all_to_all, not for {kind}")
+    span, _ = span_of(slots.reshape(1, -1), site)
+    return Case(kind, site, span, members_of(slots, site.node.accelerators), imbalance)
+
+
+def _rows(
+    case: Case, algorithm: str | None, sizes: Sequence[float]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the rows to print, and what else is to be said."""
+    if algorithm is None and case.imbalance == 1:
+        rows, reason = library_rows(case, sizes)
+        return rows, [f"bytes on links are not known: {reason}"] if reason else []
+    if algorithm == ALL:
+        rows, refused = all_rows(case, sizes)
+        return rows, [f"not here: {reason}" for reason in refused]
+    if algorithm is None:
+        pattern = usual_pattern(case.kind, case.members, case.site)
+        return pattern_rows(case, pattern, sizes), []
+    return pattern_rows(case, _pattern(algorithm), sizes), []
+
+
+def _pattern(name: str) -> Pattern:
+    try:
+        return Pattern(name.replace("-", "_"))
+    except ValueError:
+        hint = did_you_mean(name, list(Pattern))
+        known = ", ".join((*Pattern, ALL))
+        raise SimulatorError(
+            f"--algorithm: no algorithm is called {name!r}; {hint or known}"
+        ) from None
 
 
 def _collective(name: str) -> Collective:
@@ -127,17 +138,19 @@ def _collective(name: str) -> Collective:
     return kind
 
 
-def _facts(kind: Collective, cluster: str, span: GroupSpan, site: Cluster) -> dict[str, Any]:
+def _facts(case: Case, cluster: str) -> dict[str, Any]:
     """Return what is the same for all sizes, with units in the names."""
+    site, span = case.site, case.span
     between = span.nodes > 1
     wire = site.nic_bandwidth * span.ranks_per_node if between else None
     return {
-        "collective": str(kind),
+        "collective": str(case.kind),
         "cluster": cluster,
         "ranks": span.ranks,
         "nodes": span.nodes,
         "ranks_per_node": span.ranks_per_node,
-        "crosses": site.fabric.tiers[span.tier - 1].name if span.tier else site.node.name,
+        "crosses": levels_of(site)[span.tier - 1].name if span.tier else site.node.name,
+        "imbalance": case.imbalance,
         "nic_gb_per_s_per_accelerator": site.nic_bandwidth / GIGA,
         "network_gb_per_s_of_the_group_per_node": wire / GIGA if wire else None,
         "scale_up_gb_per_s_per_accelerator": site.node.bandwidth / GIGA,
@@ -145,43 +158,14 @@ def _facts(kind: Collective, cluster: str, span: GroupSpan, site: Cluster) -> di
     }
 
 
-def _row(kind: Collective, size: float, span: GroupSpan, site: Cluster) -> dict[str, Any]:
-    cost = collective_cost(kind, size, span, site)
-    rate = size / cost.time if cost.time else 0.0
-    bus = rate * bus_factor(kind, span.ranks)
-    wire = _wire_limit(kind, span, site)
-    return {
-        "bytes": size,
-        "time_us": cost.time / MICRO,
-        "regime": str(cost.regime),
-        "algorithm": cost.algorithm,
-        "algbw_gb_per_s": rate / GIGA,
-        "busbw_gb_per_s": bus / GIGA,
-        "share_of_network": bus / wire if span.nodes > 1 else None,
-        "share_of_scale_up": bus / site.node.bandwidth,
-    }
-
-
-def _wire_limit(kind: Collective, span: GroupSpan, site: Cluster) -> float:
-    """Return the bus bandwidth [B/s] at which the group's interfaces run at their line rate.
-
-    A ring leaves a node once for all members. In an all_to_all each rank sends its own share of
-    what leaves, ``(n - g) / n`` of the message of which the bus counts ``(n - 1) / n``; in a
-    send_recv, its whole message.
-    """
-    if kind is Collective.SEND_RECV:
-        return site.nic_bandwidth
-    if kind is Collective.ALL_TO_ALL and span.nodes > 1:
-        return site.nic_bandwidth * (span.ranks - 1) / (span.ranks - span.ranks_per_node)
-    return site.nic_bandwidth * span.ranks_per_node
-
-
-def _print(facts: Mapping[str, Any], rows: list[dict[str, Any]]) -> None:
+def _print(facts: Mapping[str, Any], rows: list[dict[str, Any]], notes: list[str]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(
         f"{facts['collective']} over {facts['ranks']} ranks, {facts['ranks_per_node']} in each of "
         f"{facts['nodes']} nodes of {facts['cluster']} (crosses: {facts['crosses']})"
     )
+    if facts["imbalance"] != 1:
+        console.print(f"the first rank receives {facts['imbalance']:g} times the mean")
     inside = facts["scale_up_gb_per_s_per_accelerator"]
     console.print(f"line rate inside a node: {inside:g} GB/s per accelerator")
     wire = facts["network_gb_per_s_of_the_group_per_node"]
@@ -193,6 +177,17 @@ def _print(facts: Mapping[str, Any], rows: list[dict[str, Any]]) -> None:
             f"group's ranks in a node; large messages reach {share} of it"
         )
     console.print(_table(rows, between=bool(wire)))
+    if any(row["bytes_by_link_class"] for row in rows):
+        console.print(_link_table(rows))
+    for note in notes:
+        console.print(note, markup=False)
+    if any(row.get("fastest") for row in rows):
+        console.print("* the fastest of its size. Busiest link: at its line rate, of the time.")
+    if any((row["share_of_busiest_link"] or 0) > ROUNDING for row in rows):
+        console.print(
+            "A busiest link of more than 100%: the profile's curve is that of a wiring with more\n"
+            "links than these (closed or shorter axes of a torus, a cube mesh)."
+        )
     if any((row["share_of_network"] or 0) > 1 for row in rows):
         console.print(
             "More than the network's line rate is no mistake: a tree between two nodes sends each\n"
@@ -201,30 +196,46 @@ def _print(facts: Mapping[str, Any], rows: list[dict[str, Any]]) -> None:
 
 
 def _table(rows: list[dict[str, Any]], *, between: bool) -> Table:
-    table = Table(box=SIMPLE_HEAD)
-    shares = ["of\nnetwork"] if between else []
-    for heading in ("size", "time", "algbw\nGB/s", "busbw\nGB/s", *shares, "of\nnode"):
+    table = _plain_table()
+    wire = "network" if between else "scale_up"
+    of = "of\nnetwork" if between else "of\nnode"
+    for heading in ("size", "time", "algbw\nGB/s", "busbw\nGB/s", of, "busiest\nlink"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("how", no_wrap=True)
     for row in rows:
-        network = [percent_text(row["share_of_network"])] if between else []
+        bound = row["share_of_busiest_link"]
+        words = (row["algorithm"], row["regime"])
         table.add_row(
             size_text(row["bytes"]),
-            time_text(row["time_us"] * MICRO),
+            time_text(row["time_us"] * MICRO) + "*" * bool(row.get("fastest")),
             f"{row['algbw_gb_per_s']:.2f}",
             f"{row['busbw_gb_per_s']:.2f}",
-            *network,
-            percent_text(row["share_of_scale_up"]),
-            f"{row['algorithm']}, {row['regime']}",
+            percent_text(row[f"share_of_{wire}"]),
+            "-" if bound is None else percent_text(bound),
+            ", ".join(word for word in words if word),
         )
     return table
 
 
-def size_text(n_bytes: float) -> str:
-    """Return a size as it reads best: in powers of two if they are whole, else of ten."""
-    for units in (("GiB", "MiB", "KiB"), ("GB", "MB", "KB")):
-        for unit in units:
-            count = n_bytes / BYTE_UNITS[unit]
-            if count >= 1 and count == int(count):
-                return f"{int(count):,} {unit}"
-    return f"{n_bytes:,.0f} B"
+def _link_table(rows: list[dict[str, Any]]) -> Table:
+    """Return the bytes on each class of links for the largest message, by algorithm."""
+    size = max(row["bytes"] for row in rows)
+    largest = [row for row in rows if row["bytes"] == size and row["bytes_by_link_class"]]
+    table = _plain_table(f"Bytes on links, {size_text(size)}")
+    table.add_column("links", no_wrap=True)
+    for row in largest:
+        name = row["algorithm"].replace("_", "_\n").replace(": ", ":\n")
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in dict.fromkeys(name for row in largest for name in row["bytes_by_link_class"]):
+        cells = [row["bytes_by_link_class"].get(name) for row in largest]
+        table.add_row(name, *("-" if cell is None else f"{count_text(cell)}B" for cell in cells))
+    table.add_section()
+    table.add_row("busiest", *(row["busiest_link"] for row in largest))
+    table.add_row("of the time", *(percent_text(row["share_of_busiest_link"]) for row in largest))
+    return table
+
+
+def _plain_table(title: str | None = None) -> Table:
+    return Table(
+        box=SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, collapse_padding=True
+    )

@@ -248,18 +248,34 @@ def show(
             "or the NAME or KIND/NAME of a profile.",
         ),
     ],
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A profile of the KIND before it.")
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw a cluster into this .png, .svg or .pdf."),
+    ] = None,
+    accelerators: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Of a cluster, only the first so many: list or draw links."),
+    ] = None,
     profiles: Profiles = None,
 ) -> None:
-    """List profiles, or print one with its sources.
+    """List profiles, or print one with its sources; draw a cluster and list its links.
 
     \b
     simulator show accelerators
     simulator show h100-sxm
-    simulator show cluster/h100-ndr400
+    simulator show cluster h100-ndr400 --plot cluster.png --accelerators 16384
     """  # noqa: D301 - as above
+    if plot is not None or accelerators is not None:
+        from simulator.cli.show_cluster import show_cluster  # noqa: PLC0415 - as above
+
+        show_cluster(what, name, plot, accelerators, profiles or [])
+        return
     from simulator.cli.show import show_profiles  # noqa: PLC0415 - as above
 
-    show_profiles(what, profiles or [])
+    show_profiles(what if name is None else f"{what}/{name}", profiles or [])
 
 
 @app.command()
@@ -280,13 +296,32 @@ def collective(
         str,
         typer.Option("--bytes", metavar="SIZES", help="Sizes as nccl-tests counts: 1MiB,1GB,…"),
     ] = "8,64KiB,1MiB,16MiB,256MiB,1GiB,8GiB",
+    algorithm: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="ring, tree, halving_doubling, nvls, sharp, hierarchical, torus, pairwise or pxn; "
+            "all compares them. Default: what the site's library takes.",
+        ),
+    ] = None,
+    imbalance: Annotated[
+        float,
+        typer.Option(
+            metavar="X",
+            help="all_to_all of unequal parts: the first rank receives X times the mean.",
+        ),
+    ] = 1.0,
     json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
     profiles: Profiles = None,
 ) -> None:
     """Print time and bus bandwidth of a collective beside the line rates of its wires.
 
+    Also the bytes on each class of links, and how much of the time the busiest link needs.
+
     \b
     simulator collective all_reduce --cluster h100-ndr400 --ranks 64
+    simulator collective all_reduce --cluster h100-ndr400 --ranks 64 --algorithm all
+    simulator collective all_to_all --cluster h100-ndr400 --ranks 64 --algorithm pxn --imbalance 1.5
     simulator collective all_gather --cluster a100-selene --ranks 32 --ranks-per-node 1
     """  # noqa: D301 - as above
     from simulator.cli.collective import print_collective  # noqa: PLC0415 - as above
@@ -297,6 +332,8 @@ def collective(
         ranks=ranks,
         ranks_per_node=ranks_per_node,
         sizes=bytes_,
+        algorithm=algorithm,
+        imbalance=imbalance,
         as_json=json,
         profiles=profiles or [],
     )

@@ -77,7 +77,7 @@ def show_profiles(what: str, profiles: Sequence[Path]) -> None:
     """
     catalog = Catalog(tuple(profiles))
     kind = PLURALS.get(what, what)
-    table = listing(catalog, kind) if kind in KINDS else profile(catalog, *_found(catalog, what))
+    table = listing(catalog, kind) if kind in KINDS else profile(catalog, *found(catalog, what))
     Console().print(table)
 
 
@@ -123,8 +123,14 @@ def _words(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _found(catalog: Catalog, what: str) -> tuple[str, str]:
-    """Return kind and name of ``NAME`` or ``KIND/NAME``."""
+def found(catalog: Catalog, what: str) -> tuple[str, str]:
+    """Return kind and name of ``NAME`` or ``KIND/NAME``.
+
+    Raises
+    ------
+    SimulatorError
+        If there is no such profile, or there are several; the message has near misses.
+    """
     kind, slash, name = what.partition("/")
     kind = PLURALS.get(kind, kind)
     if slash and kind in KINDS:

@@ -111,6 +111,7 @@ def refuse_clock(program: Program) -> None:
     """
     if program.clock_dependent:
         raise SimulatorError(
-            "the compiled engine cannot play this program: its order or durations depend on the "
-            "clock; use the engine simpy (auto picks it)"
+            "transfers share links (network.sharing: fair), so that their times depend on the "
+            "clock: neither the compiled engine nor samples can play that; use --engine simpy "
+            "(auto picks it) or network.sharing: none"
         )

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
+from heapq import heappop, heappush
+from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
 import simpy
 
 from simulator.engine.deadlock import deadlock_message
+from simulator.engine.flows import ActiveFlows, FlowTable
 from simulator.engine.trace import Trace
 from simulator.errors import DeadlockError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator, Iterable
 
     from simulator.program.tasks import Program
 
@@ -21,8 +25,9 @@ def play_events(program: Program) -> Trace:
     """Return the trace of ``program``.
 
     A task starts when its lane has played the task before it and all its predecessors have
-    ended. Events at the same time are handled in the order in which they were scheduled; no
-    start or end depends on that order.
+    ended. Flows that meet on a link divide it max-min fairly (`simulator.engine.flows`). Events at
+    the same time are handled in the order in which they were scheduled; no start or end depends on
+    that order.
 
     Raises
     ------
@@ -51,6 +56,7 @@ class _Player:
         self._offsets = program.predecessor_offsets.tolist()
         self._predecessors = program.predecessors.tolist()
         self._durations = program.duration.tolist()
+        self._wire = _Wire(self.environment, program)
         keys = program.lane_key()
         order = np.argsort(keys, kind="stable")
         boundaries = np.flatnonzero(np.diff(keys[order])) + 1
@@ -66,7 +72,9 @@ class _Player:
                 if not self.ended[before]:
                     yield self._end_of(before)
             self.start[task] = environment.now
-            if self._durations[task] > 0:
+            if task in self._wire.latency:
+                yield self._wire.transfer(task)
+            elif self._durations[task] > 0:
                 yield environment.timeout(self._durations[task])
             self._finish(task)
 
@@ -82,3 +90,78 @@ class _Player:
         self.unplayed -= 1
         if task in self._waiting:
             self._waiting.pop(task).succeed()
+
+
+class _Wire:
+    """The links in time: lets flows begin and end, and divides links anew as they do."""
+
+    def __init__(self, environment: simpy.Environment, program: Program) -> None:
+        table = FlowTable.of(program)
+        latency = program.latency.tolist()
+        self.latency = {flow: latency[flow] for flow in table.uses}
+        """The flows that can meet others, and their time [s] before bytes move."""
+        self._environment = environment
+        self._active = ActiveFlows(table)
+        self._done: dict[int, simpy.Event] = {}
+        self._ends: list[tuple[float, int]] = []
+        """Ends and their flows by time; some have moved since, `ActiveFlows.end_time` knows."""
+        self._alarm: simpy.Event | None = None
+        self._alarm_time = inf
+        self._settling = False
+
+    def transfer(self, flow: int) -> simpy.Event:
+        """Return the event of the end of a flow that starts now."""
+        done = self._done[flow] = self._environment.event()
+        self._call(self.latency[flow], partial(self._begin, flow))
+        return done
+
+    def _begin(self, flow: int, _: simpy.Event) -> None:
+        if self._active.start(flow, self._environment.now):
+            self._expect((flow,))
+        else:
+            self._settle_later()
+
+    def _settle_later(self) -> None:
+        """Divide links once for all flows that start or end at this time."""
+        if not self._settling:
+            self._settling = True
+            self._call(0.0, self._settle)
+
+    def _settle(self, _: simpy.Event) -> None:
+        self._settling = False
+        self._expect(self._active.settle(self._environment.now))
+
+    def _expect(self, flows: Iterable[int]) -> None:
+        """Note the new ends of flows."""
+        for flow in flows:
+            heappush(self._ends, (self._active.end_time[flow], flow))
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        """Wake up at the next end."""
+        ends, known = self._ends, self._active.end_time
+        while ends and known.get(ends[0][1]) != ends[0][0]:
+            heappop(ends)
+        if ends and ends[0][0] < self._alarm_time:
+            self._alarm_time = ends[0][0]
+            rest = max(0.0, self._alarm_time - self._environment.now)
+            self._alarm = self._call(rest, self._ring)
+
+    def _ring(self, alarm: simpy.Event) -> None:
+        """End the flows whose time has come."""
+        if alarm is not self._alarm:
+            return
+        self._alarm_time = inf
+        ends, known = self._ends, self._active.end_time
+        while ends and ends[0][0] <= self._environment.now:
+            time, flow = heappop(ends)
+            if known.get(flow) == time:
+                if not self._active.end(flow):
+                    self._settle_later()
+                self._done.pop(flow).succeed()
+        self._set_alarm()
+
+    def _call(self, delay: float, call: Callable[[simpy.Event], None]) -> simpy.Event:
+        timer = self._environment.timeout(delay)
+        timer.callbacks.append(call)
+        return timer

@@ -32,6 +32,19 @@ class Trace:
         return float(self.end.max(initial=0.0))
 
     @cached_property
+    def duration(self) -> NDArray[np.float64]:
+        """Time that each task took [s]: of a flow from start to end, of others the program's."""
+        flows = np.diff(self.program.links.offsets) > 0
+        return np.where(flows, self.end - self.start, self.program.duration)
+
+    @cached_property
+    def link_use(self) -> NDArray[np.float64]:
+        """Share of what each link could carry in the step that it did, shape ``(links,)``."""
+        links = self.program.links
+        moved = np.bincount(links.used, weights=links.n_bytes, minlength=len(links))
+        return moved / (links.capacity * self.step_time)
+
+    @cached_property
     def binding(self) -> NDArray[np.int64]:
         """The task whose end each task waited for last, `NONE` at the start of the step.
 
@@ -72,10 +85,10 @@ class Trace:
         # A task that shares its accelerator with communication is longer than its pattern.
         length = segments.duration[pattern]
         scale = np.divide(
-            program.duration[task], length, out=np.ones(len(task)), where=~plain & (length > 0)
+            self.duration[task], length, out=np.ones(len(task)), where=~plain & (length > 0)
         )
         start = self.start[task] + np.where(plain, 0.0, segments.offset[row] * scale)
-        span = np.where(plain, program.duration[task], segments.span[row] * scale)
+        span = np.where(plain, self.duration[task], segments.span[row] * scale)
         layer = np.where(
             segments.layer[row] == NONE, NONE, program.layer[task] + segments.layer[row]
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from simulator.fields import Count, Text, record
 from simulator.hardware.accelerator import Accelerator
 from simulator.hardware.fabric import Fabric
@@ -22,4 +24,17 @@ class Cluster:
     @property
     def nic_bandwidth(self) -> float:
         """Network line rate of one accelerator [B/s]: its share of the node's interfaces."""
+        return self.fabric.nic * self.node.nics / self.node.accelerators
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A node and a fabric: all that collectives need of a cluster."""
+
+    node: Node
+    fabric: Fabric
+
+    @property
+    def nic_bandwidth(self) -> float:
+        """Network line rate of one accelerator [B/s]."""
         return self.fabric.nic * self.node.nics / self.node.accelerators

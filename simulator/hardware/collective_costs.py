@@ -16,43 +16,29 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from itertools import pairwise
 from math import ceil, exp, log, log2
 from typing import TYPE_CHECKING, Final
 
 from simulator.errors import SimulatorError
-from simulator.hardware.collectives import Algorithm, TwoLine
+from simulator.hardware.collectives import Algorithm
 from simulator.hardware.node import Node, ScaleUp
+from simulator.hardware.protocols import Protocols, Regime
 from simulator.operators import Collective
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from simulator.hardware.collectives import GroupSpan, Interconnect
+    from simulator.hardware.collectives import CollectiveLine, GroupSpan, Interconnect
 
 MEASURED_RANKS: Final = 8
 """Latencies inside a node were fitted on groups up to this size."""
 
+PAIR: Final = 2
+"""Ranks of a pair; nodes between which a tree is an exchange."""
+
 WRAPPED_EXTENT: Final = 4
 """Fewest chips along a torus axis that are closed to a ring (the edge of a TPU v5p cube)."""
-
-
-class Regime(StrEnum):
-    """Which part of a cost model a message falls into."""
-
-    LATENCY = "latency"
-    """The latency-bound line: LL, LL128."""
-    BANDWIDTH = "bandwidth"
-    """The bandwidth-bound line: Simple, NVLS."""
-    RAMP = "ramp"
-    """Between both, where protocols and algorithms change with the size."""
-    MEASURED = "measured"
-    """Interpolated in a measured curve of the site."""
-    TRANSFER = "transfer"
-    """Latency and bytes over bandwidth of one pair."""
-    NOTHING = "nothing"
-    """A group of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +52,25 @@ class CollectiveCost:
     regime: Regime
     algorithm: str
     """How it crosses the network, or how the node that it stays in is wired."""
+    wire_bytes: float = 0.0
+    """Bytes that one rank sends, and receives, over its share of the interfaces."""
+    port_bytes: float = 0.0
+    """Bytes that one rank sends, and receives, inside its node (in-switch reduction aside)."""
+
+    @property
+    def latency(self) -> float:
+        """Seconds before the bytes move: the time that other traffic cannot stretch."""
+        return max(0.0, self.time - self.moving)
+
+    def repeated(self, count: int) -> CollectiveCost:
+        """Return the cost of ``count`` of these one after another."""
+        return replace(
+            self,
+            time=count * self.time,
+            moving=count * self.moving,
+            wire_bytes=count * self.wire_bytes,
+            port_bytes=count * self.port_bytes,
+        )
 
 
 _NOTHING: Final = CollectiveCost(0.0, 0.0, Regime.NOTHING, "none")
@@ -136,13 +141,25 @@ def send_recv_time(n_bytes: float, span: GroupSpan, cluster: Interconnect) -> fl
 
 
 def _send_recv_cost(n_bytes: float, span: GroupSpan, cluster: Interconnect) -> CollectiveCost:
-    moving = n_bytes / cluster.node.pair_bandwidth
+    moving = n_bytes / _pair_bandwidth(span.ranks, cluster.node)
     inside = cluster.node.pair_latency + moving
     if span.nodes == 1:
-        return CollectiveCost(inside, moving, Regime.TRANSFER, cluster.node.scale_up)
+        wiring = cluster.node.scale_up
+        return CollectiveCost(inside, moving, Regime.TRANSFER, wiring, port_bytes=n_bytes)
     moving = n_bytes / _wire_bandwidth(span, cluster)
     across = cluster.fabric.pair_latency + span.latency + moving
-    return CollectiveCost(max(across, inside), moving, Regime.TRANSFER, "pair")
+    time = max(across, inside)
+    return CollectiveCost(time, moving, Regime.TRANSFER, "pair", wire_bytes=n_bytes)
+
+
+def _pair_bandwidth(ranks: int, node: Node) -> float:
+    """Return what a rank sends to the next one [B/s] if all ranks of a group do so in a ring.
+
+    More than two send and receive at once, as in an all_gather, and get no more than there.
+    """
+    if ranks <= PAIR or Collective.ALL_GATHER not in node.collectives.lines:
+        return node.pair_bandwidth
+    return min(node.pair_bandwidth, scale_up_bandwidth(Collective.ALL_GATHER, ranks, node))
 
 
 def bus_factor(kind: Collective, ranks: int) -> float:
@@ -175,32 +192,50 @@ def bus_bandwidth(
     return bus_factor(kind, span.ranks) * n_bytes / collective_time(kind, n_bytes, span, cluster)
 
 
+def port_bandwidth(node: Node) -> float:
+    """Return the most [B/s] that one accelerator is known to send inside its node.
+
+    The larger of what a pair reaches and the bus bandwidth of an all_gather over the whole node,
+    which sends every byte itself; an all_reduce may seem faster where switches add.
+
+    Raises
+    ------
+    SimulatorError
+        If the node has no usable parameters for an all_gather.
+    """
+    whole = scale_up_bandwidth(Collective.ALL_GATHER, node.accelerators, node)
+    return max(node.pair_bandwidth, whole)
+
+
 # Inside a node
 
 
 def _scale_up_cost(kind: Collective, n_bytes: float, ranks: int, node: Node) -> CollectiveCost:
     line = node.collectives.line(kind, node.name)
-    moving = bus_factor(kind, ranks) * n_bytes / _scale_up_bandwidth(kind, ranks, node)
+    volume = bus_factor(kind, ranks) * n_bytes
+    moving = volume / scale_up_bandwidth(kind, ranks, node)
     known = _measured(line, ranks, n_bytes)
     if known is not None:
-        return CollectiveCost(known, moving, Regime.MEASURED, node.scale_up)
-    shape = _Shape(line, node.name, _scale_up_hops(kind, ranks, node), node.collectives.launch)
-    time, regime = shape.time(n_bytes, moving)
-    return CollectiveCost(time, moving, regime, node.scale_up)
+        return CollectiveCost(known, moving, Regime.MEASURED, node.scale_up, port_bytes=volume)
+    protocols = Protocols(
+        line, node.name, scale_up_hops(kind, ranks, node), node.collectives.launch
+    )
+    time, regime = protocols.time(n_bytes, moving)
+    return CollectiveCost(time, moving, regime, node.scale_up, port_bytes=volume)
 
 
-def _scale_up_hops(kind: Collective, ranks: int, node: Node) -> float:
+def scale_up_hops(kind: Collective, ranks: int, node: Node) -> float:
     """Return the hops inside a node: to the far side of a torus, else around a ring."""
     if node.scale_up is ScaleUp.TORUS:
         axes, extent = _torus_shape(ranks, node)
-        return axes * extent / 2
+        return axes * (extent / 2 if node.wrapped else extent - 1)
     if kind is Collective.ALL_REDUCE and ranks > MEASURED_RANKS:
         # Larger NVLink domains reduce in trees over trays: one hop more for each doubling.
         return MEASURED_RANKS - 1 + log2(ranks / MEASURED_RANKS)
     return ranks - 1
 
 
-def _scale_up_bandwidth(kind: Collective, ranks: int, node: Node) -> float:
+def scale_up_bandwidth(kind: Collective, ranks: int, node: Node) -> float:
     """Return the asymptotic bus bandwidth [B/s] of a group of ``ranks`` inside a node."""
     table = node.collectives.line(kind, node.name).bus_bandwidth
     if node.scale_up is ScaleUp.TORUS:
@@ -227,10 +262,9 @@ def _interpolated(table: Mapping[int, float], ranks: int) -> float:
 def _torus_shape(ranks: int, node: Node) -> tuple[int, float]:
     """Return the axes that a group of ``ranks`` chips fills, the fewest, and its extent in each.
 
-    A profile states the realised rate of one link and the line rate of all: the whole part of
-    their ratio is the number of links, two for each axis.
+    Unequal extents are taken as their geometric mean.
     """
-    axes = max(1, int(node.bandwidth / node.pair_bandwidth) // 2)
+    axes = len(node.torus or ())
     side = node.accelerators ** (1 / axes)
     filled = min(axes, max(1, ceil(log(ranks) / log(side) - 1e-9))) if side > 1 else 1
     return filled, ranks ** (1 / filled)
@@ -239,11 +273,12 @@ def _torus_shape(ranks: int, node: Node) -> tuple[int, float]:
 def _torus_bandwidth(kind: Collective, ranks: int, node: Node) -> float:
     """Return the bus bandwidth [B/s] of neighbour rings along the axes that the group fills.
 
-    Rings run both ways where the axis is closed. All-to-all is bound by the bisection: an average
-    chunk crosses a quarter of the extent, so that S bytes take ``extent S / 8`` over a link's rate.
+    Rings run both ways where the axis is closed; on a grid none is. All-to-all is bound by the
+    bisection: an average chunk crosses a quarter of the extent, so that S bytes take
+    ``extent S / 8`` over a link's rate.
     """
     axes, extent = _torus_shape(ranks, node)
-    ways = 2 if extent >= WRAPPED_EXTENT else 1
+    ways = 2 if node.wrapped and extent >= WRAPPED_EXTENT else 1
     injection = axes * ways * node.pair_bandwidth
     if kind is not Collective.ALL_TO_ALL:
         return injection
@@ -258,25 +293,28 @@ def _network_cost(
 ) -> CollectiveCost:
     line = cluster.fabric.collectives.line(kind, cluster.fabric.name)
     algorithm = _algorithm(kind, line, cluster)
-    moving = max(
-        _wire_volume(kind, n_bytes, span, algorithm) / _wire_bandwidth(span, cluster),
-        _inside_time(kind, n_bytes, span, cluster.node, algorithm),
-    )
-    whole = span.ranks_per_node == cluster.node.accelerators and span.contention == 1
-    known = _measured(line, span.nodes, n_bytes) if whole else None
+    wire = _wire_volume(kind, n_bytes, span, algorithm)
+    port = _port_volume(kind, n_bytes, span, cluster.node, algorithm)
+    moving = wire / _wire_bandwidth(span, cluster)
+    if port > 0.0:
+        moving = max(moving, port / scale_up_bandwidth(kind, span.ranks_per_node, cluster.node))
+    whole = span.ranks_per_node == cluster.node.accelerators
+    alone = span.contention == 1 and span.wire_share == 1
+    known = _measured(line, span.nodes, n_bytes) if whole and alone else None
     if known is not None:
-        return CollectiveCost(known, moving, Regime.MEASURED, algorithm)
+        return CollectiveCost(known, moving, Regime.MEASURED, algorithm, wire, port)
     hops, inner_hops = _network_hops(kind, span, cluster.node, algorithm)
     inner = cluster.node.collectives.line(kind, cluster.node.name)
-    shape = _Shape(
+    protocols = Protocols(
         line, cluster.fabric.name, hops, cluster.fabric.collectives.launch, inner_hops, inner
     )
-    time, regime = shape.time(n_bytes, moving)
+    time, regime = protocols.time(n_bytes, moving)
     traversals = 2 if kind is Collective.ALL_REDUCE else 1
-    return CollectiveCost(time + traversals * span.latency, moving, regime, algorithm)
+    time += traversals * span.latency
+    return CollectiveCost(time, moving, regime, algorithm, wire, port)
 
 
-def _algorithm(kind: Collective, line: TwoLine, cluster: Interconnect) -> Algorithm:
+def _algorithm(kind: Collective, line: CollectiveLine, cluster: Interconnect) -> Algorithm:
     where = f"{cluster.fabric.name}: {kind}"
     _refuse(line.bus_bandwidth, f"{where}: bus_bandwidth", "interfaces and tiers bound it")
     possible = _ALGORITHMS.get(kind, _GATHERING)
@@ -297,7 +335,7 @@ def _network_hops(
 ) -> tuple[float, float]:
     """Return the hops over the network and the hops inside the nodes."""
     if algorithm is Algorithm.RING and node.scale_up is ScaleUp.TORUS:
-        return span.nodes - 1, _scale_up_hops(kind, span.ranks_per_node, node)
+        return span.nodes - 1, scale_up_hops(kind, span.ranks_per_node, node)
     if algorithm is Algorithm.RING:
         return span.nodes - 1, span.ranks - span.nodes
     # The fitted constant of these already holds the part inside a node.
@@ -308,7 +346,8 @@ def _network_hops(
 
 def _wire_bandwidth(span: GroupSpan, cluster: Interconnect) -> float:
     """Return the network bandwidth [B/s] of one rank of the group, one direction."""
-    return cluster.nic_bandwidth * cluster.fabric.efficiency / span.contention
+    reached = cluster.nic_bandwidth * cluster.fabric.efficiency
+    return reached * span.wire_share / span.contention
 
 
 def _wire_volume(kind: Collective, n_bytes: float, span: GroupSpan, algorithm: Algorithm) -> float:
@@ -327,65 +366,26 @@ def _wire_volume(kind: Collective, n_bytes: float, span: GroupSpan, algorithm: A
 
 def _exchanges(span: GroupSpan, algorithm: Algorithm) -> bool:
     """Return whether a tree has degenerated to two nodes that swap their buffers."""
-    return algorithm is Algorithm.TREE and span.nodes == 2  # noqa: PLR2004 - a pair
+    return algorithm is Algorithm.TREE and span.nodes == PAIR
 
 
-def _inside_time(
+def _port_volume(
     kind: Collective, n_bytes: float, span: GroupSpan, node: Node, algorithm: Algorithm
 ) -> float:
-    """Return the time [s] in which the part inside each node moves, overlapped with the wire."""
+    """Return the bytes that one rank moves inside its node, overlapped with the wire."""
     members = span.ranks_per_node
     if members == 1:
         return 0.0
-    bandwidth = _scale_up_bandwidth(kind, members, node)
     if kind is Collective.ALL_TO_ALL:
-        return n_bytes * (members - 1) / span.ranks / bandwidth
+        return n_bytes * (members - 1) / span.ranks
     if _exchanges(span, algorithm):
-        return bus_factor(kind, members) * n_bytes / bandwidth
+        return bus_factor(kind, members) * n_bytes
     # Where each ring has links of its own, one that leaves by an interface frees one of them.
     share = (members - 1) / members if node.scale_up is ScaleUp.MESH else 1.0
-    return share * bus_factor(kind, span.ranks) * n_bytes / bandwidth
+    return share * bus_factor(kind, span.ranks) * n_bytes
 
 
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """A latency model at a number of hops; hops of another scope bring their own constants."""
-
-    line: TwoLine
-    owner: str
-    hops: float
-    launch: float = 0.0
-    inner_hops: float = 0.0
-    inner: TwoLine | None = None
-
-    def time(self, n_bytes: float, moving: float) -> tuple[float, Regime]:
-        """Return the time [s] of bytes that take ``moving`` seconds, and the regime.
-
-        A negative launch setting takes latency away, never the time of the bytes.
-        """
-        start = self.launch + self.line.a0 + self.line.a1 * self.hops
-        steady = self.line.b0 + self.line.b1 * self.hops
-        if self.inner:
-            start += self.inner.a1 * self.inner_hops
-            steady += self.inner.b1 * self.inner_hops
-        more, regime = self._beyond(n_bytes, moving, steady)
-        return max(start, 0.0) + more, regime
-
-    def _beyond(self, n_bytes: float, moving: float, steady: float) -> tuple[float, Regime]:
-        """Return the time [s] after the start, and the regime."""
-        low, half, sharpness = self.line.low, self.line.half, self.line.sharpness
-        if low is not None and half is None and sharpness is None:
-            latency_bound, bandwidth_bound = (1 + low) * moving, steady + moving
-            if latency_bound <= bandwidth_bound:
-                return latency_bound, Regime.LATENCY
-            return bandwidth_bound, Regime.BANDWIDTH
-        if low is None and half is not None and sharpness is not None:
-            phased = (n_bytes / half) ** sharpness
-            return steady * phased / (1 + phased) + moving, Regime.RAMP
-        raise SimulatorError(f"{self.owner}: give a collective low, or half_mib and sharpness")
-
-
-def _measured(line: TwoLine, group: int, n_bytes: float) -> float | None:
+def _measured(line: CollectiveLine, group: int, n_bytes: float) -> float | None:
     """Return the time [s] on the measured curve of a group, None if there is none."""
     curve = (line.measured or {}).get(group)
     if not curve:

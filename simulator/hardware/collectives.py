@@ -1,4 +1,4 @@
-"""How collectives of one scope behave: two lines per kind, and what bounds their bandwidth."""
+"""How collectives of one scope behave: lines per kind, and what bounds their bandwidth."""
 
 from __future__ import annotations
 
@@ -32,20 +32,21 @@ class Algorithm(StrEnum):
 
 
 @record
-class TwoLine:
-    """Latency and bandwidth of one collective in one scope, as two lines or as a ramp.
+class CollectiveLine:
+    """Latency and bandwidth of one collective in one scope, as lines or as a ramp.
 
-    Two lines, for what switches between two protocols at one size::
+    Lines, one for each protocol of the library; the fastest counts::
 
-        T = min(a0 + a1 L + (1 + low) V/B, a0 + b0 + (a1 + b1) L + V/B)
+        T = a0 + a1 L + min((1 + low) V/B, c0 + c1 L + (1 + middle) V/B, b0 + b1 L + V/B)
 
     A ramp, for what goes through many (several protocols, algorithms and chunk sizes)::
 
         T = a0 + a1 L + (b0 + b1 L) x / (1 + x) + V/B    with x = (S / half)^sharpness
 
     ``S`` is the message, ``V`` the bus volume (message times bus factor), ``L`` the number of
-    hops, ``B`` the bus bandwidth. The first line is the latency-bound protocol (LL, LL128), the
-    second the bandwidth-bound one (Simple, NVLS). Give ``low``, or ``half`` and ``sharpness``.
+    hops, ``B`` the bus bandwidth. The first line is the latency-bound protocol (LL), the last the
+    bandwidth-bound one (Simple, NVLS); the one between (LL128) may be missing. Give ``low`` (and
+    ``c0``, ``c1`` and ``middle``), or ``half`` and ``sharpness``.
 
     A node wired by switch, mesh or PCIe tabulates ``bus_bandwidth``; a fabric names its
     ``algorithm``; a torus gives neither, its links bound the bandwidth.
@@ -57,6 +58,10 @@ class TwoLine:
     b1: Annotated[NonNegative, MICROSECONDS]
     low: NonNegative | None = None
     """Relative extra cost per byte of the latency-bound protocol."""
+    c0: Annotated[NonNegative, MICROSECONDS] | None = None
+    c1: Annotated[NonNegative, MICROSECONDS] | None = None
+    middle: NonNegative | None = None
+    """Relative extra cost per byte of the protocol between the two."""
     half: Annotated[Positive, MIB] | None = None
     """Message [B] at which half of ``b0 + b1 L`` has been added."""
     sharpness: Positive | None = None
@@ -77,7 +82,7 @@ class TwoLine:
 class CollectiveModel:
     """Parameters by collective."""
 
-    lines: dict[Collective, TwoLine]
+    lines: dict[Collective, CollectiveLine]
     launch: Annotated[Signed, MICROSECONDS] = 0.0
     """Start cost of every collective of this scope [s] above that in the lines; below if negative.
 
@@ -86,7 +91,7 @@ class CollectiveModel:
     applies, between nodes the fabric's.
     """
 
-    def line(self, kind: Collective, owner: str) -> TwoLine:
+    def line(self, kind: Collective, owner: str) -> CollectiveLine:
         """Return the parameters of ``kind``; ``owner`` names the profile in the message.
 
         A broadcast without parameters of its own is taken to be the pipelined ring that an
@@ -143,3 +148,5 @@ class GroupSpan:
     """
     rails: int = 1
     """Distinct slots (interfaces, rails) of a node that the group's members use."""
+    wire_share: float = 1.0
+    """Share of the network bandwidth that other jobs and hash collisions leave to the group."""

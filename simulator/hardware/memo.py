@@ -1,4 +1,4 @@
-"""What has been computed of an accelerator, kept while the accelerator is in use."""
+"""What has been computed of an accelerator or a cluster, kept while that is in use."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from simulator.hardware.accelerator import Accelerator
+    from simulator.hardware.cluster import Cluster
 
 T = TypeVar("T")
 
-_MOST_PARTS: Final = 16
-"""Accelerators remembered at once; the first to come is the first to be forgotten."""
+_MOST_PARTS: Final = 32
+"""Parts remembered at once; the first to come is the first to be forgotten."""
 _MOST_ENTRIES: Final = 100_000
-"""Values remembered of one accelerator; beyond them it starts afresh."""
+"""Values remembered of one part; beyond them it starts afresh."""
 
-_parts: OrderedDict[int, tuple[Accelerator, dict[Hashable, Any]]] = OrderedDict()
+_parts: OrderedDict[int, tuple[Accelerator | Cluster, dict[Hashable, Any]]] = OrderedDict()
 
 
-def remembered(accelerator: Accelerator, key: Hashable, compute: Callable[[], T]) -> T:
+def remembered(part: Accelerator | Cluster, key: Hashable, compute: Callable[[], T]) -> T:
     """Return what ``compute`` returned when first asked for ``key`` of this very object.
 
-    Accelerators hold mappings and cannot be hashed; they are values, so one object is known by
+    Parts hold mappings and cannot be hashed; they are values, so one object is known by
     its identity, which is kept valid by holding the object.
     """
-    _, known = _parts.get(id(accelerator)) or _forget_oldest(accelerator)
+    _, known = _parts.get(id(part)) or _forget_oldest(part)
     if key not in known:
         if len(known) >= _MOST_ENTRIES:
             known.clear()
@@ -35,9 +36,11 @@ def remembered(accelerator: Accelerator, key: Hashable, compute: Callable[[], T]
     return value
 
 
-def _forget_oldest(accelerator: Accelerator) -> tuple[Accelerator, dict[Hashable, Any]]:
+def _forget_oldest(
+    part: Accelerator | Cluster,
+) -> tuple[Accelerator | Cluster, dict[Hashable, Any]]:
     while len(_parts) >= _MOST_PARTS:
         _parts.popitem(last=False)
-    entry: tuple[Accelerator, dict[Hashable, Any]] = (accelerator, {})
-    _parts[id(accelerator)] = entry
+    entry: tuple[Accelerator | Cluster, dict[Hashable, Any]] = (part, {})
+    _parts[id(part)] = entry
     return entry

@@ -90,8 +90,9 @@ class FactorDraw:
         self._known = perturbations.compute(grid.size)
         self._tables: dict[int, FactorTable] = {}
         if variation.jitter is not None:
-            # Before threads ask: the tables of whole groups, of single ranks and of what is left.
-            for ranks in range(1, grid.shape[2] + 1):
+            members = grid.shape[2]
+            mixed = bool(perturbations) or variation.slow is not None
+            for ranks in range(1, members + 1) if mixed else (1, members):
                 self._tables[ranks] = variation.jitter.slowest(ranks)
 
     def room(self) -> Room:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from threading import Event
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 from simulator.engine.copies import CopyPlayer
-from simulator.metrics.factors import FactorDraw, Room, Rows
+from simulator.metrics.factors import FactorDraw, Rows
 from simulator.parallel.ranks import replica_grid
 from simulator.program.stretch import Stretch, group_factors, network_durations
 from simulator.program.tasks import NONE
@@ -25,12 +26,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from simulator.metrics.factors import Factors, Room
     from simulator.program.build import Plan
     from simulator.program.perturbations import Perturbations
     from simulator.program.tasks import Program
     from simulator.program.variation import Variation
 
     Floats = NDArray[np.float64]
+
+
+STRANDS: Final = 32
+"""Parts that threads play; a fixed number, so that sums do not depend on the number of cores."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,34 +94,56 @@ def sample_steps(
         If a perturbation names no rank of the job, or the program depends on the clock.
     """
     sampler = _Sampler(program, plan, variation, perturbations, numba=numba)
-    seeds = np.random.SeedSequence(variation.seed).spawn(variation.samples)
+    rooms: list[_Room] = []
+    stopped = Event()
 
-    def play(numbers: range) -> list[_Sample]:
-        room = sampler.room()
-        played = []
+    def play(numbers: range) -> _Strand:
+        room = rooms.pop() if rooms else sampler.room()
+        strand = _Strand.empty(sampler.grid)
         for number in numbers:
-            played.append(sampler.play(np.random.default_rng(seeds[number]), room))
+            if stopped.is_set():
+                break
+            seed = np.random.SeedSequence(variation.seed, spawn_key=(number,))
+            sampler.play(np.random.default_rng(seed), room, strand)
             if on_progress is not None:
                 on_progress()
-        return played
+        rooms.append(room)
+        return strand
 
-    workers = min(os.cpu_count() or 1, variation.samples)
-    with ThreadPoolExecutor(workers) as pool:
-        parts = [range(first, variation.samples, workers) for first in range(workers)]
-        results = list(pool.map(play, parts))
-    samples = [results[number % workers][number // workers] for number in range(variation.samples)]
-    return sampler.gather(samples)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        parts = [range(first, variation.samples, STRANDS) for first in range(STRANDS)]
+        try:
+            strands = list(pool.map(play, parts))
+        except BaseException:  # an interrupt, too, must not wait for all samples
+            stopped.set()
+            raise
+    return sampler.gather(strands, variation)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Sample:
-    """One play."""
+class _Room(NamedTuple):
+    """Arrays that sample after sample is drawn and played into; each thread needs its own."""
 
-    step_time: float
-    without_slow: float
+    factors: Room
+    ends: Floats
+
+
+@dataclass(slots=True)
+class _Strand:
+    """Samples k, k + `STRANDS`, …: their times one by one, and sums of the rest."""
+
+    step_time: list[float]
+    without_slow: list[float]
     critical: Floats
+    paced: NDArray[np.int64]
     slow_critical: float
-    critical_of_rank: Floats | None
+    critical_of_rank: Floats
+
+    @classmethod
+    def empty(cls, grid: NDArray[np.int64]) -> _Strand:
+        groups = grid.shape[:2]
+        return cls(
+            [], [], np.zeros(groups), np.zeros(groups, dtype=np.int64), 0.0, np.zeros(grid.size)
+        )
 
 
 class _Sampler:
@@ -130,14 +158,14 @@ class _Sampler:
         *,
         numba: bool,
     ) -> None:
-        self._grid = replica_grid(plan.scenario.layout)
+        self.grid = replica_grid(plan.scenario.layout)
         stretch = Stretch.of(program, plan)
         _, interface = group_factors(perturbations, plan)
         self._rows = Rows.of(program, stretch.computed)
         self._stage = program.rank_class
         self._computed = stretch.computed
         self._tasks = len(program)
-        self._draw = FactorDraw(variation, perturbations, self._grid, self._rows, numba=numba)
+        self._draw = FactorDraw(variation, perturbations, self.grid, self._rows, numba=numba)
 
         def player(duration: Floats) -> CopyPlayer:
             fixed = duration - stretch.computed[:, np.newaxis]
@@ -150,49 +178,57 @@ class _Sampler:
             self._slow = player(network_durations(program, plan, stretch, interface).T.copy())
         self._perturbed = bool(perturbations) or variation.slow is not None
 
-    def room(self) -> tuple[Room, Floats]:
-        """Return arrays for factors and for the ends of all tasks; each thread needs its own."""
-        return self._draw.room(), np.empty((self._tasks, len(self._grid)))
+    def room(self) -> _Room:
+        """Return arrays to draw and play into."""
+        return _Room(self._draw.room(), np.empty((self._tasks, len(self.grid))))
 
-    def play(self, generator: np.random.Generator, room: tuple[Room, Floats]) -> _Sample:
-        """Return one sample."""
-        for_factors, for_ends = room
-        drawn = self._draw.draw(generator, for_factors)
-        end = self._healthy.play(drawn.healthy, for_ends)
-        without_slow = step_time = float(end.max())
+    def play(self, generator: np.random.Generator, room: _Room, strand: _Strand) -> None:
+        """Add one sample to a strand."""
+        drawn = self._draw.draw(generator, room.factors)
         player = self._healthy
+        end = player.play(drawn.healthy, room.ends)
+        strand.without_slow.append(float(end.max()))
         if self._perturbed:
             player = self._slow
-            end = player.play(drawn.slow, for_ends)
-            step_time = float(end.max())
-        task, replica = player.critical_path(end)
-        row = self._rows.of_task[task]
-        computes = row != NONE
-        task, replica, row = task[computes], replica[computes], row[computes]
-        seconds = self._computed[task] * drawn.slow[row, replica]
-        stage = self._stage[task]
-        critical = np.zeros(self._grid.shape[:2])
-        np.add.at(critical, (replica, stage), seconds)
-        of_rank = None
-        if drawn.slowest is not None:
-            of_rank = np.zeros(self._grid.size)
-            members = drawn.slowest[row, replica]
-            np.add.at(of_rank, self._grid[replica, stage, members], seconds)
-        slow_critical = float(critical[drawn.slow_groups].sum())
-        return _Sample(step_time, without_slow, critical, slow_critical, of_rank)
+            end = player.play(drawn.slow, room.ends)
+        strand.step_time.append(float(end.max()))
+        self._follow(*player.critical_path(end), drawn, strand)
 
-    def gather(self, samples: Sequence[_Sample]) -> StepSamples:
+    def _follow(
+        self,
+        task: NDArray[np.int64],
+        replica: NDArray[np.int64],
+        drawn: Factors,
+        strand: _Strand,
+    ) -> None:
+        """Add whose compute is on the critical path."""
+        computes = self._rows.of_task[task] != NONE
+        task, replica = task[computes], replica[computes]
+        row, stage = self._rows.of_task[task], self._stage[task]
+        seconds = self._computed[task] * drawn.slow[row, replica]
+        critical = np.zeros(self.grid.shape[:2])
+        np.add.at(critical, (replica, stage), seconds)
+        strand.critical += critical
+        strand.paced.flat[critical.argmax()] += 1
+        strand.slow_critical += float(critical[drawn.slow_groups].sum())
+        if drawn.slowest is not None:
+            ranks = self.grid[replica, stage, drawn.slowest[row, replica]]
+            np.add.at(strand.critical_of_rank, ranks, seconds)
+
+    def gather(self, strands: Sequence[_Strand], variation: Variation) -> StepSamples:
         """Return all samples together."""
-        paced = np.zeros(self._grid.shape[:2], dtype=np.int64)
-        for sample in samples:
-            paced.flat[sample.critical.argmax()] += 1
-        ranks = [s.critical_of_rank for s in samples if s.critical_of_rank is not None]
+        samples = variation.samples
+
+        def in_order(times: Sequence[Sequence[float]]) -> Floats:
+            return np.array([times[k % STRANDS][k // STRANDS] for k in range(samples)])
+
+        of_rank: Floats = np.sum([strand.critical_of_rank for strand in strands], axis=0)
         return StepSamples(
-            step_time=np.array([sample.step_time for sample in samples]),
-            without_slow=np.array([sample.without_slow for sample in samples]),
-            grid=self._grid,
-            critical=np.mean([sample.critical for sample in samples], axis=0),
-            paced=paced,
-            slow_critical=float(np.mean([sample.slow_critical for sample in samples])),
-            critical_of_rank=np.mean(ranks, axis=0) if ranks else None,
+            step_time=in_order([strand.step_time for strand in strands]),
+            without_slow=in_order([strand.without_slow for strand in strands]),
+            grid=self.grid,
+            critical=np.sum([strand.critical for strand in strands], axis=0) / samples,
+            paced=np.sum([strand.paced for strand in strands], axis=0),
+            slow_critical=sum(strand.slow_critical for strand in strands) / samples,
+            critical_of_rank=of_rank / samples if variation.per_rank else None,
         )

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.errors import SimulatorError
 from simulator.metrics.breakdown import BUBBLE, Breakdown, break_down
+from simulator.metrics.contention import link_use, transfers
+from simulator.metrics.groups import communication_groups
 from simulator.parallel.blocks import Recomputation
+from simulator.parallel.network import RESIDUAL_LOSS, Routing, Sharing
 from simulator.schedule.pipelines import ideal_bubble_fraction
-from simulator.units import GIB, GIGA, TERA
+from simulator.units import GIB, TERA
 from simulator.workload.flops import (
     Convention,
     forward_flops_per_token,
@@ -18,10 +21,9 @@ from simulator.workload.flops import (
 from simulator.workload.parameters import total_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from simulator.engine.trace import Trace
-    from simulator.hardware.collectives import GroupSpan
     from simulator.metrics.memory import StageMemory
     from simulator.program.build import Plan
     from simulator.scenario.scenario import Scenario
@@ -56,7 +58,10 @@ def summarise(
         ),
         "breakdown_s": _exact(breakdown, trace.step_time),
         **_memory(scenario, memory),
-        "groups": _groups(plan),
+        "groups": communication_groups(plan),
+        "network": _network(scenario),
+        "transfers": transfers(trace),
+        "links": link_use(trace),
         "rank_classes": trace.program.rank_classes,
         "tasks": len(trace.program),
         "assumptions": assumptions(plan, alike=trace.program.rank_classes == len(memory)),
@@ -93,6 +98,11 @@ def _what(scenario: Scenario, plan: Plan, engine: str) -> dict[str, Any]:
             "sharding": layout.sharding.value,
             "order": [axis.value for axis in layout.order],
             "layers": [stage.chunk.layers for stage in plan.stages],
+        },
+        "placement": {
+            "nodes": scenario.placement.nodes.value,
+            "seed": scenario.placement.seed,
+            "lost_nodes": list(scenario.placement.lost_nodes),
         },
         "batch": {
             "global_batch": scenario.batch.global_batch,
@@ -158,41 +168,16 @@ def _memory(scenario: Scenario, stages: Sequence[StageMemory]) -> dict[str, Any]
     }
 
 
-def _groups(plan: Plan) -> list[dict[str, Any]]:
-    """Return for every kind of group what it crosses and the line rate of one rank there."""
-    placed = plan.placement
-    rows = [
-        _group(
-            "+".join(part.axes), part.span, part.crosses, plan, plan.scenario.cluster.node.bandwidth
-        )
-        for part in (placed.tensor, placed.context, placed.gradient)
-        if part.span.ranks > 1
-    ]
-    if plan.scenario.layout.pipeline > 1:
-        # Stage links differ; the widest is the one to know about.
-        span, crosses = max(
-            zip(placed.stage_links, placed.stage_link_names, strict=True),
-            key=lambda pair: pair[0].tier,
-        )
-        pair_rate = plan.scenario.cluster.node.pair_bandwidth
-        rows.append(_group("pipeline", span, crosses, plan, pair_rate))
-        rows[-1]["ranks"] = plan.scenario.layout.pipeline
-    return rows
-
-
-def _group(
-    axis: str, span: GroupSpan, crosses: str, plan: Plan, inside_rate: float
-) -> dict[str, Any]:
-    rate = inside_rate if span.tier == 0 else plan.scenario.cluster.nic_bandwidth
+def _network(scenario: Scenario) -> dict[str, Any]:
+    """Return what transfers meet on the network; what the routing does not read is null."""
+    network = scenario.network
+    hashed = network.routing is Routing.ECMP
     return {
-        "axis": axis,
-        "ranks": span.ranks,
-        "ranks_per_node": span.ranks_per_node,
-        "nodes": span.nodes,
-        "rails": span.rails,
-        "crosses": crosses,
-        "line_rate_gb_per_s": rate / GIGA,
-        "contention": span.contention,
+        "sharing": network.sharing.value,
+        "background_share": network.background,
+        "routing": network.routing.value,
+        "seed": network.hash_seed if hashed else None,
+        "flows_per_pair": network.connections if hashed else None,
     }
 
 
@@ -203,9 +188,10 @@ def assumptions(plan: Plan, *, alike: bool = True) -> list[str]:
     """
     scenario, placed = plan.scenario, plan.placement
     notes = [
-        "As priced, all ranks of a stage behave alike: no stragglers, jitter or background traffic."
+        "As priced, all ranks of a stage behave alike: no stragglers, no jitter."
         if alike
-        else "All other ranks of a stage behave alike: no jitter or background traffic.",
+        else "All other ranks of a stage behave alike: no jitter.",
+        *_network_assumptions(plan),
     ]
     for part in (placed.tensor, placed.context, placed.gradient):
         if part.span.ranks > 1 and not part.uniform:
@@ -219,3 +205,41 @@ def assumptions(plan: Plan, *, alike: bool = True) -> list[str]:
     if scenario.layout.layers is None and scenario.model.layers % scenario.layout.chunks:
         notes.append("Layers do not divide over the virtual stages; the ends hold fewer.")
     return notes
+
+
+def _network_assumptions(plan: Plan) -> Iterator[str]:
+    """Yield what is taken for granted about other traffic and about routing."""
+    network = plan.scenario.network
+    if network.sharing is Sharing.NONE:
+        yield (
+            "Pipeline transfers and data-parallel collectives each have the network to themselves "
+            "(network.sharing: none)."
+        )
+    else:
+        yield "Tensor- and context-parallel collectives share no link with other traffic."
+    if network.background:
+        yield f"Other jobs take {network.background:.0%} of every network link, all the time."
+    else:
+        yield "No other job's traffic on the network."
+    if network.routing is Routing.ADAPTIVE:
+        yield f"Adaptive routing loses {RESIDUAL_LOSS:.0%} of the bandwidth above a leaf (assumed)."
+    elif network.routing is Routing.ECMP:
+        yield "ECMP places are drawn once from the seed; another seed gives another step time."
+    for axes, share in _routing_shares(plan):
+        yield (
+            f"Routing leaves the slowest group along {axes} {share:.0%} of its network bandwidth, "
+            f"and all wait for it."
+        )
+
+
+def _routing_shares(plan: Plan) -> Iterator[tuple[str, float]]:
+    """Yield the axes that lose bandwidth to routing, and the share that they keep."""
+    placed, left = plan.placement, 1.0 - plan.scenario.network.background
+    shares = {
+        "+".join(part.axes): part.span.wire_share
+        for part in (placed.tensor, placed.context, placed.gradient)
+    }
+    shares["pipeline"] = min(span.wire_share for span in placed.stage_links)
+    for axes, share in shares.items():
+        if share < left:
+            yield axes, share / left

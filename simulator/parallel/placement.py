@@ -1,6 +1,7 @@
 """Where groups sit on the fabric: nodes, tiers, and how hard they lean on the busiest uplink.
 
-Ranks fill the cluster contiguously: rank r sits in accelerator slot r, node r // node size.
+Slots are numbered node by node: slot s is in node ``s // node size``. Which slot a rank sits in is
+`simulator.parallel.slots`' affair; everything here follows from the slots of a group's members.
 """
 
 from __future__ import annotations
@@ -12,14 +13,20 @@ import numpy as np
 
 from simulator.errors import LayoutError
 from simulator.hardware.collectives import GroupSpan
+from simulator.hardware.interfaces import interfaces_of
+from simulator.hardware.levels import levels_of
 from simulator.operators import Axis
 from simulator.parallel.ranks import groups, rank_grid
+from simulator.parallel.slots import CONTIGUOUS, slots_of
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from collections.abc import Sequence
 
     from simulator.hardware.cluster import Cluster
+    from simulator.hardware.levels import Level
+    from simulator.hardware.routes import Integers
     from simulator.parallel.layout import Layout
+    from simulator.parallel.slots import Allocation
 
 GRADIENT_AXES = (Axis.DATA, Axis.CONTEXT)
 """Gradients are reduced over all ranks that hold the same weights."""
@@ -76,104 +83,143 @@ class Placement:
         raise LayoutError(f"stages {sender} and {receiver} exchange data but are not neighbours")
 
 
-def place(layout: Layout, cluster: Cluster) -> Placement:
-    """Return the placement of ``layout`` on contiguous slots of ``cluster``."""
-    links = _stage_links(layout)
-    spans = [span_of(pairs, cluster) for pairs in links]
+def place(layout: Layout, cluster: Cluster, allocation: Allocation = CONTIGUOUS) -> Placement:
+    """Return the placement of ``layout`` on the slots of ``cluster`` that it is given.
+
+    Raises
+    ------
+    LayoutError
+        If the cluster has too few nodes left.
+    """
+    slots = slots_of(allocation, layout.ranks, cluster)
+    spans = [span_of(slots[pairs], cluster) for pairs in stage_pairs(layout)]
     return Placement(
-        tensor=_axis_placement((Axis.TENSOR,), layout, cluster),
-        context=_axis_placement((Axis.CONTEXT,), layout, cluster),
-        gradient=_axis_placement(GRADIENT_AXES, layout, cluster),
-        model=_axis_placement((Axis.TENSOR, Axis.PIPELINE), layout, cluster),
+        tensor=_axis_placement((Axis.TENSOR,), layout, cluster, slots),
+        context=_axis_placement((Axis.CONTEXT,), layout, cluster, slots),
+        gradient=_axis_placement(GRADIENT_AXES, layout, cluster, slots),
+        model=_axis_placement((Axis.TENSOR, Axis.PIPELINE), layout, cluster, slots),
         stage_links=tuple(span for span, _ in spans),
         stage_link_names=tuple(tier_name(span.tier, cluster) for span, _ in spans),
     )
 
 
 def tier_name(tier: int, cluster: Cluster) -> str:
-    """Return what a span's ``tier`` crosses: the node's name or a fabric tier's."""
-    return cluster.node.name if tier == 0 else cluster.fabric.tiers[tier - 1].name
+    """Return what a span's ``tier`` crosses: the name of the node, of a tier or the wide area's."""
+    return cluster.node.name if tier == 0 else levels_of(cluster)[tier - 1].name
 
 
-def span_of(members: NDArray[np.int64], cluster: Cluster) -> tuple[GroupSpan, bool]:
-    """Return the widest span of groups of shape ``(groups, ranks)``, and whether all are alike.
+def span_of(members: Integers, cluster: Cluster) -> tuple[GroupSpan, bool]:
+    """Return the widest span of groups, and whether all are alike.
 
     Contention counts the ring edges (between consecutive members) that leave the busiest unit of
-    each oversubscribed tier, in NIC rates, over what that unit's uplinks carry; 1 where the
-    uplinks suffice. Other traffic on the same uplinks is neglected.
+    each level, in shares of the interfaces, over what that unit's uplinks carry; 1 where the
+    uplinks suffice. Units of the first tier of a rail-optimised fabric are its rails' switches.
+    Other traffic on the same uplinks is neglected.
+
+    Parameters
+    ----------
+    members
+        Slots of the groups' members in the order of their ring, shape ``(groups, ranks)``.
+    cluster
+        Node and fabric.
     """
-    ranks = members.shape[1]
+    levels, interfaces = levels_of(cluster), interfaces_of(cluster)
     nodes = members // cluster.node.accelerators
-    per_group = 1 + np.count_nonzero(np.diff(nodes, axis=1), axis=1)
-    slots = members % cluster.node.accelerators
-    tiers = _tiers_crossed(members, cluster)
-    if cluster.fabric.rail_optimised:
-        tiers = _across_rails(tiers, slots, per_group, cluster)
+    per_group = _distinct(nodes)
+    tiers = _tiers_crossed(members, levels, cluster)
+    if interfaces.rails > 1 and np.any(tiers == 1):
+        tiers = _across_rails(tiers, interfaces.rail(members), nodes)
     widest = int(np.lexsort((per_group, tiers))[-1])
     tier = int(tiers[widest])
-    node_count = int(per_group[widest])
     _, members_per_node = np.unique(nodes[widest], return_counts=True)
     span = GroupSpan(
-        ranks=ranks,
+        ranks=members.shape[1],
         ranks_per_node=int(members_per_node.min()),
-        nodes=node_count,
+        nodes=int(per_group[widest]),
         tier=tier,
         contention=_contention(members, tier, cluster),
-        latency=sum(level.latency for level in cluster.fabric.tiers[:tier]),
-        rails=len(np.unique(slots[widest])),
+        latency=sum(level.latency for level in levels[:tier]),
+        rails=len(np.unique(members[widest] % cluster.node.accelerators)),
     )
-    alike = bool(np.all(tiers == tier) and np.all(per_group == node_count))
+    alike = bool(np.all(tiers == tier) and np.all(per_group == span.nodes))
     return span, alike
 
 
-def _axis_placement(axes: tuple[Axis, ...], layout: Layout, cluster: Cluster) -> AxisPlacement:
-    span, uniform = span_of(groups(layout, axes), cluster)
+def _axis_placement(
+    axes: tuple[Axis, ...], layout: Layout, cluster: Cluster, slots: Integers
+) -> AxisPlacement:
+    span, uniform = span_of(slots[groups(layout, axes)], cluster)
     return AxisPlacement(
         axes=axes, span=span, crosses=tier_name(span.tier, cluster), uniform=uniform
     )
 
 
-def _stage_links(layout: Layout) -> list[NDArray[np.int64]]:
+def stage_pairs(layout: Layout) -> list[Integers]:
     """Return, for each stage, the (sender, receiver) pairs to the next stage, shape (n, 2)."""
     grid = rank_grid(layout)
     axis = list(reversed(layout.order)).index(Axis.PIPELINE)
     by_stage = np.moveaxis(grid, axis, 0).reshape(layout.pipeline, -1)
     following = np.roll(by_stage, -1, axis=0)
-    pairs = np.sort(np.stack([by_stage, following], axis=-1), axis=-1)
-    return list(pairs)
+    return list(np.stack([by_stage, following], axis=-1))
 
 
-def _tiers_crossed(members: NDArray[np.int64], cluster: Cluster) -> NDArray[np.int64]:
-    """Return for each group 0 inside a node, else the innermost tier that holds all members."""
-    lowest, highest = members[:, 0], members[:, -1]
-    sizes = [cluster.node.accelerators, *(tier.accelerators for tier in cluster.fabric.tiers)]
+def _distinct(numbers: Integers) -> Integers:
+    """Return how many different numbers each row holds."""
+    steps = np.diff(numbers, axis=1)
+    if steps.size and steps.min() < 0:
+        steps = np.diff(np.sort(numbers, axis=1), axis=1)
+    return np.asarray(1 + np.count_nonzero(steps, axis=1))
+
+
+def _tiers_crossed(members: Integers, levels: Sequence[Level], cluster: Cluster) -> Integers:
+    """Return for each group 0 inside a node, else the innermost level that holds all members."""
+    lowest, highest = members.min(axis=1), members.max(axis=1)
+    sizes = [cluster.node.accelerators, *(level.accelerators for level in levels)]
     inside = np.array([lowest // size == highest // size for size in sizes])
-    outermost = len(sizes) - 1
-    return np.where(inside.any(axis=0), inside.argmax(axis=0), outermost).astype(np.int64)
+    return np.where(inside.any(axis=0), inside.argmax(axis=0), len(levels)).astype(np.int64)
 
 
-def _across_rails(
-    tiers: NDArray[np.int64],
-    slots: NDArray[np.int64],
-    per_group: NDArray[np.int64],
-    cluster: Cluster,
-) -> NDArray[np.int64]:
+def _across_rails(tiers: Integers, rails: Integers, nodes: Integers) -> Integers:
     """Return the tiers with one more for groups under one leaf whose members change rails.
 
-    A group keeps to its rails if it uses the same slots in each of its nodes.
+    A group keeps to its rails if it uses the same ones in each of its nodes.
     """
-    used = 1 + np.count_nonzero(np.diff(np.sort(slots, axis=1), axis=1), axis=1)
-    changes = (used * per_group != slots.shape[1]) & (tiers == 1)
-    return np.where(changes, min(2, len(cluster.fabric.tiers)), tiers)
+    ports = _distinct(nodes * (1 + int(rails.max())) + rails)
+    changes = (ports != _distinct(nodes) * _distinct(rails)) & (tiers == 1)
+    return np.where(changes, 2, tiers)
 
 
-def _contention(members: NDArray[np.int64], tier: int, cluster: Cluster) -> float:
+def _contention(members: Integers, tier: int, cluster: Cluster) -> float:
+    """Return how many times over the busiest uplinks are asked for, at least 1."""
     worst = 1.0
-    for level in cluster.fabric.tiers[: max(0, tier - 1)]:
-        units = members // level.accelerators
-        after = np.roll(units, -1, axis=1)
+    if tier <= 1:
+        return worst  # nothing leaves a unit upwards
+    interfaces = interfaces_of(cluster)
+    sender, receiver = network_edges(members, cluster.node.accelerators)
+    for depth, level in enumerate(levels_of(cluster)[: tier - 1]):
+        rails = interfaces.rails if depth == 0 else 1
+        units, after = sender // level.accelerators, receiver // level.accelerators
+        if rails > 1:
+            units = units * rails + interfaces.rail(sender)
+            after = after * rails + interfaces.rail(receiver)
         leaving = np.bincount(units[units != after])
         if leaving.size:
-            uplinks = level.accelerators / level.oversubscription
+            uplinks = level.uplink / rails / cluster.nic_bandwidth
             worst = max(worst, float(leaving.max()) / uplinks)
     return worst
+
+
+def network_edges(members: Integers, size: int) -> tuple[Integers, Integers]:
+    """Return sender and receiver of the ring edges that leave a node of ``size``.
+
+    As many rings run as members share a node, each through an interface of its own: member i of
+    a node sends to member i of the next. Groups spread unevenly run one, in their order.
+    """
+    ranks = members.shape[1]
+    nodes = members // size
+    together = int(np.count_nonzero(nodes == nodes[:, :1], axis=1).max())
+    rings = nodes.reshape(len(nodes), -1, together) if ranks % together == 0 else None
+    even = rings is not None and bool(np.all(rings == rings[..., :1]))
+    after = np.roll(members, -together if even else -1, axis=1)
+    leaves = nodes != after // size
+    return members[leaves], after[leaves]

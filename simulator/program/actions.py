@@ -11,14 +11,16 @@ from simulator.program.tasks import NONE, Lane, SpanKind
 from simulator.schedule.actions import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from simulator.hardware.collective_costs import CollectiveCost
     from simulator.program.builder import ProgramBuilder
     from simulator.program.gradients import GradientCosts
     from simulator.program.passes import StagePasses
     from simulator.program.transfers import StageTransfer
+    from simulator.program.wires import Wires
     from simulator.schedule.actions import Actions, Schedule
     from simulator.schedule.dependencies import FlatColumns
 
@@ -63,6 +65,8 @@ class ActionTable:
     """The last backward of each chunk is split, to release its blocks' gradients."""
     stolen_share: float
     costs: GradientCosts
+    wires: Wires | None
+    """Links that transfers share; none if each has its links to itself."""
     _numbers: dict[tuple[Kind, int], tuple[int, float]] = field(default_factory=dict)
 
     def whole(self, kind: Kind, virtual: int) -> tuple[int, float]:
@@ -162,11 +166,17 @@ def _add_stage(
         span = slice(start[at], start[at] + len(blocks))
         columns["pattern"][span] = [number for number, _ in blocks]
         columns["duration"][span] = [duration for _, duration in blocks]
-    _send_columns(table, stage, columns, start[sends] + pieces[sends], receiver[sends])
+    peers = receiver[sends]
+    costs = {int(peer): table.transfer.cost(stage, int(peer)) for peer in np.unique(peers)}
+    _send_columns(table, columns, start[sends] + pieces[sends], peers, costs)
     tasks = table.tasks.add(len(owner), rank_class=stage, **columns)
     first = tasks[start]
     last = first + pieces - 1
-    table.tasks.after(last[sends] + 1, last[sends])
+    transfers = last[sends] + 1
+    table.tasks.after(transfers, last[sends])
+    if table.wires:
+        for peer, cost in costs.items():
+            table.wires.send(transfers[peers == peer], stage, peer, cost)
     return StageTasks(
         first=first,
         last=last,
@@ -208,6 +218,7 @@ def _action_columns(
         "lane": np.full(len(owner), Lane.COMPUTE, dtype=np.int8),
         "kind": np.array([SPAN_KINDS[kind] for kind in kinds], dtype=np.int8)[which],
         "duration": np.array([duration for _, duration in wholes])[which],
+        "latency": np.zeros(len(owner)),
         "action": actions.kinds[owner].copy(),
         "micro_batch": actions.micro_batches[owner].copy(),
         "chunk": actions.chunks[owner].astype(np.int32),
@@ -221,18 +232,20 @@ def _action_columns(
 
 def _send_columns(
     table: ActionTable,
-    stage: int,
     columns: dict[str, NDArray[Any]],
     rows: Indices,
     receiver: Indices,
+    costs: Mapping[int, CollectiveCost],
 ) -> None:
     """Turn ``rows`` into transfers to ``receiver``."""
-    peers = np.flatnonzero(np.bincount(receiver))
-    seconds = np.zeros(len(table.passes) + 1)
-    seconds[peers] = [table.transfer.duration(stage, peer) for peer in peers.tolist()]
+    peers = np.flatnonzero(np.bincount(receiver)).tolist()
+    time, latency = np.zeros((2, len(table.passes) + 1))
+    time[peers] = [costs[peer].time for peer in peers]
+    latency[peers] = [costs[peer].latency for peer in peers]
     columns["lane"][rows] = Lane.COMPUTE if table.blocking else Lane.PIPELINE_SEND
     columns["kind"][rows] = SpanKind.PIPELINE
-    columns["duration"][rows] = seconds[receiver]
+    columns["duration"][rows] = time[receiver]
+    columns["latency"][rows] = latency[receiver]
     columns["peer"][rows] = receiver
     columns["n_bytes"][rows] = table.transfer.message
     columns["layer"][rows] = NONE

@@ -23,6 +23,7 @@ import numpy as np
 from simulator.hardware.software import PipelineTransfer
 from simulator.parallel.blocks import virtual_stages
 from simulator.parallel.placement import place
+from simulator.parallel.routing import routed
 from simulator.program.actions import ActionTable, StageTasks, add_actions
 from simulator.program.builder import ProgramBuilder
 from simulator.program.gradients import GradientCosts, Transfer
@@ -30,6 +31,7 @@ from simulator.program.passes import PassPlanner, StagePasses
 from simulator.program.prices import Prices
 from simulator.program.tasks import Lane, Program, SpanKind
 from simulator.program.transfers import StageTransfer
+from simulator.program.wires import Wires
 from simulator.schedule.actions import Kind
 from simulator.schedule.dependencies import flatten, producers
 from simulator.schedule.pipelines import build_schedule
@@ -76,7 +78,7 @@ def make_plan(scenario: Scenario, schedule: Schedule | None = None) -> Plan:
             scenario.micro_batches,
             scenario.layout.virtual_stages,
         )
-    placement = place(scenario.layout, scenario.cluster)
+    placement = placement_of(scenario)
     stages = virtual_stages(
         scenario.model,
         scenario.layout,
@@ -98,6 +100,23 @@ def make_plan(scenario: Scenario, schedule: Schedule | None = None) -> Plan:
     )
 
 
+def placement_of(scenario: Scenario) -> Placement:
+    """Return where the groups of ``scenario`` sit, and what the network leaves them.
+
+    Raises
+    ------
+    LayoutError
+        If the cluster has too few nodes left.
+    """
+    return routed(
+        place(scenario.layout, scenario.cluster, scenario.placement),
+        scenario.layout,
+        scenario.cluster,
+        scenario.placement,
+        scenario.network,
+    )
+
+
 def build_program(plan: Plan) -> Program:
     """Return one step of every pipeline stage as a program."""
     return _StepBuilder(plan).build()
@@ -112,6 +131,7 @@ class _StepBuilder:
         self._stages = plan.scenario.layout.pipeline
         ranks = plan.scenario.accelerators / self._stages
         self._tasks = ProgramBuilder(range(self._stages), [ranks] * self._stages)
+        self._wires = Wires.of(self._tasks, plan.scenario)
         self._costs = GradientCosts(plan.scenario, plan.placement)
         self._gathers: dict[int, list[int]] = {}
         """Virtual stage -> gather task of each of its blocks, in model order."""
@@ -147,6 +167,7 @@ class _StepBuilder:
             split_last=self._costs.reduces and self._software.gradient_reduce_overlap,
             stolen_share=self._plan.stolen_share,
             costs=self._costs,
+            wires=self._wires,
         )
         flat = flatten(self._plan.schedule)
         needed = np.concatenate(producers(self._plan.schedule))
@@ -221,11 +242,14 @@ class _StepBuilder:
                 rank_class=stage,
                 lane=Lane.DATA,
                 kind=SpanKind.DATA,
-                duration=transfer.duration,
+                duration=transfer.cost.time,
+                latency=transfer.cost.latency,
                 n_bytes=transfer.n_bytes,
                 collective=True,
             )[0]
         )
+        if self._wires:
+            self._wires.exchange(task, stage, transfer.cost)
         if after is not None:
             self._tasks.after(task, after)
         return task

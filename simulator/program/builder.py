@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simulator.program.links import Links
 from simulator.program.tasks import NONE, Program
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ COLUMNS: Mapping[str, tuple[type[np.generic], float]] = {
     "lane": (np.int8, NONE),
     "kind": (np.int8, 0),
     "duration": (np.float64, 0.0),
+    "latency": (np.float64, 0.0),
     "action": (np.int8, NONE),
     "micro_batch": (np.int32, NONE),
     "chunk": (np.int32, NONE),
@@ -44,6 +46,8 @@ class ProgramBuilder:
         self._weight = np.asarray(weight, dtype=np.float64)
         self._blocks: list[dict[str, NDArray[Any]]] = []
         self._edges: list[tuple[Indices, Indices]] = []
+        self._links: list[tuple[float, int, int]] = []
+        self._uses: list[tuple[Indices, Indices, NDArray[np.float64]]] = []
         self._names: dict[str, int] = {}
         self._patterns: list[Pattern] = []
         self._tasks = 0
@@ -83,6 +87,20 @@ class ProgramBuilder:
         pair = np.broadcast_arrays(np.atleast_1d(tasks), np.atleast_1d(predecessors))
         self._edges.append((pair[0].astype(np.int64), pair[1].astype(np.int64)))
 
+    def link(self, name: str, rank_class: int, capacity: float) -> int:
+        """Return the number of a new link of ``rank_class`` that carries ``capacity`` [B/s]."""
+        self._links.append((capacity, rank_class, self.name(name)))
+        return len(self._links) - 1
+
+    def occupy(
+        self, tasks: Indices | int, links: Indices | int, n_bytes: NDArray[np.float64] | float
+    ) -> None:
+        """Let each of ``tasks`` put the bytes beside it on the link beside it (all broadcast)."""
+        uses = np.broadcast_arrays(np.atleast_1d(tasks), np.atleast_1d(links), n_bytes)
+        self._uses.append(
+            (uses[0].astype(np.int64), uses[1].astype(np.int64), uses[2].astype(np.float64))
+        )
+
     def gate(self, predecessors: Indices, name: str) -> int:
         """Return a task without lane or duration that ends when all ``predecessors`` have."""
         gate = int(self.add(name=self.name(name))[0])
@@ -90,11 +108,19 @@ class ProgramBuilder:
         return gate
 
     def build(self) -> Program:
-        """Return the program in columns."""
+        """Return the program in columns.
+
+        Raises
+        ------
+        SimulatorError
+            If a flow puts more bytes on a link than this carries in the flow's duration.
+        """
         columns = {key: np.concatenate([block[key] for block in self._blocks]) for key in COLUMNS}
         tasks = np.concatenate([edge[0] for edge in self._edges] or [np.zeros(0, np.int64)])
         before = np.concatenate([edge[1] for edge in self._edges] or [np.zeros(0, np.int64)])
         counts = np.bincount(tasks, minlength=self._tasks)
+        links = self._link_table()
+        links.check(columns["duration"] - columns["latency"])
         # One number for each edge sorts several times faster than two columns.
         edges = np.sort(tasks * self._tasks + before)
         return Program(
@@ -103,7 +129,28 @@ class ProgramBuilder:
             weight=self._weight,
             predecessor_offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
             predecessors=edges - np.repeat(np.arange(self._tasks) * self._tasks, counts),
+            links=links,
             patterns=tuple(self._patterns),
             names=tuple(self._names),
             **columns,
+        )
+
+    def _link_table(self) -> Links:
+        """Return the links, and their uses by ascending task and link; empty uses left out."""
+        nothing = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+        columns = zip(*(self._uses or [nothing]), strict=True)
+        tasks, used, n_bytes = (np.concatenate(column) for column in columns)
+        filled = n_bytes > 0
+        links = max(1, len(self._links))
+        pairs, entry = np.unique(tasks[filled] * links + used[filled], return_inverse=True)
+        counts = np.bincount(pairs // links, minlength=self._tasks)
+        table = np.array(self._links, dtype=np.float64).reshape(-1, 3)
+        return Links(
+            capacity=table[:, 0],
+            rank_class=table[:, 1].astype(np.int32),
+            name=table[:, 2].astype(np.int32),
+            offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            used=pairs % links,
+            n_bytes=np.bincount(entry, weights=n_bytes[filled]).astype(np.float64),
+            names=tuple(self._names),
         )

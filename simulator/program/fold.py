@@ -59,7 +59,8 @@ def unfold(program: Program, replicas: int, slowdown: ArrayLike | None = None) -
     Notes
     -----
     Every task marked ``collective`` is joined, the sum of the gradient norm over one replica
-    included; the reductions before it have joined the replicas already.
+    included; the reductions before it have joined the replicas already. Each replica has links of
+    its own; its part of a collective ends when its own links have moved it.
     """
     factors = _factors(replicas, slowdown)
     computes = (program.lane == Lane.COMPUTE) & (program.peer == NONE)
@@ -73,7 +74,7 @@ def unfold(program: Program, replicas: int, slowdown: ArrayLike | None = None) -
 def split(program: Program, duration: ArrayLike, count: ArrayLike) -> Program:
     """Return ``program`` with every rank class split into classes that meet in collectives.
 
-    Rank classes and tasks are numbered as by `unfold`.
+    Rank classes and tasks are numbered as by `unfold`; each has links of its own.
 
     Parameters
     ----------
@@ -89,6 +90,7 @@ def split(program: Program, duration: ArrayLike, count: ArrayLike) -> Program:
     builder = _copied_tables(program, shares=np.asarray(count) / np.sum(count))
     for replica, seconds in enumerate(durations):
         builder.add(tasks, **_replica_columns(program, replica, seconds))
+        _copy_links(builder, program, replica, np.arange(tasks) + replica * tasks)
     joint = np.flatnonzero(program.collective)
     gate = np.full(tasks, NONE, dtype=np.int64)
     gate[joint] = builder.add(len(joint), name=program.name[joint])
@@ -108,7 +110,8 @@ def unroll(program: Program) -> Program:
     them, waits of the kind and name of the communication that is exposed there. Communication
     hidden behind compute takes no time of the lane and is left out. Start and end of every action
     stay what they were, to rounding; the memory timeline needs the patterns and the spans of the
-    other lanes are gone, so neither can be read from an unrolled program.
+    other lanes are gone, so neither can be read from an unrolled program. Flows have no pattern and
+    stay whole.
     """
     pieces = _PieceTable.of(program)
     counts = np.where(program.pattern == NONE, 1, pieces.length[program.pattern])
@@ -117,6 +120,7 @@ def unroll(program: Program) -> Program:
     owner = np.repeat(np.arange(len(program)), counts)
     builder = _copied_tables(program, names=pieces.names, patterns=())
     builder.add(len(owner), **_piece_columns(program, pieces, owner, first))
+    _copy_links(builder, program, 0, first)
     waits = np.repeat(np.arange(len(program)), np.diff(program.predecessor_offsets))
     builder.after(first[waits], last[program.predecessors])
     return builder.build()
@@ -160,6 +164,18 @@ def _copied_tables(
     for pattern in program.patterns if patterns is None else patterns:
         builder.pattern(pattern)
     return builder
+
+
+def _copy_links(builder: ProgramBuilder, program: Program, replica: int, task: Indices) -> None:
+    """Give a replica links of its own; ``task`` is the copy of each task of ``program``."""
+    links = program.links
+    shift = replica * program.rank_classes
+    columns = (links.name.tolist(), links.rank_class.tolist(), links.capacity.tolist())
+    new = [
+        builder.link(links.names[name], rank_class + shift, capacity)
+        for name, rank_class, capacity in zip(*columns, strict=True)
+    ]
+    builder.occupy(task[links.tasks], np.array(new, dtype=np.int64)[links.used], links.n_bytes)
 
 
 def _replica_columns(

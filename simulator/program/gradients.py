@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Final
 
-from simulator.hardware.collective_costs import collective_time
+from simulator.hardware.collective_costs import collective_cost
 from simulator.hardware.operator_costs import operator_time
 from simulator.hardware.software import GradientReduction
 from simulator.operators import Collective, OptimizerUpdate
@@ -14,6 +14,7 @@ from simulator.parallel.layout import Sharding
 from simulator.precision import Precision
 
 if TYPE_CHECKING:
+    from simulator.hardware.collective_costs import CollectiveCost
     from simulator.parallel.placement import Placement
     from simulator.scenario.scenario import Scenario
 
@@ -27,8 +28,13 @@ class Transfer:
     """One communication of the data-parallel group."""
 
     name: str
-    duration: float
+    cost: CollectiveCost
     n_bytes: float
+
+    @property
+    def duration(self) -> float:
+        """Time with the links to itself [s]."""
+        return self.cost.time
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +57,13 @@ class GradientCosts:
     def reduction(self, parameters: int) -> Transfer:
         """Return the reduction of the gradients of ``parameters``, bucket by bucket."""
         n_bytes = parameters * self.scenario.software.gradient_reduce_precision.n_bytes
-        scatters = self.scenario.software.gradient_reduction is GradientReduction.REDUCE_SCATTER
-        if self.gathers and scatters:
-            return self._bucketed("gradient_reduce_scatter", Collective.REDUCE_SCATTER, n_bytes)
-        return self._bucketed("gradient_all_reduce", Collective.ALL_REDUCE, n_bytes)
+        kind = self._reduction_kind
+        return self._bucketed(f"gradient_{kind}", kind, n_bytes)
+
+    def largest_reduction(self, parameters: int) -> tuple[Collective, float]:
+        """Return the collective, and the bytes of a bucket, that reduce ``parameters``."""
+        n_bytes = parameters * self.scenario.software.gradient_reduce_precision.n_bytes
+        return self._reduction_kind, n_bytes / self._buckets(n_bytes)
 
     def gather(self, parameters: int) -> Transfer:
         """Return the all-gather of ``parameters`` after the update, bucket by bucket."""
@@ -72,18 +81,26 @@ class GradientCosts:
         """Return the sum of the squared gradient norm over the ranks of a replica."""
         n_bytes = Precision.FP32.n_bytes
         span = self.placement.model.span
-        duration = collective_time(Collective.ALL_REDUCE, n_bytes, span, self.scenario.cluster)
-        return Transfer(GRADIENT_NORM, duration, n_bytes)
+        cost = collective_cost(Collective.ALL_REDUCE, n_bytes, span, self.scenario.cluster)
+        return Transfer(GRADIENT_NORM, cost, n_bytes)
 
     def tied_embedding(self, parameters: int) -> Transfer:
         """Return the all-reduce of a tied embedding's gradient between first and last stage."""
         n_bytes = parameters * self.scenario.software.gradient_reduce_precision.n_bytes
         span = self.placement.stage_links[-1]
-        duration = collective_time(Collective.ALL_REDUCE, n_bytes, span, self.scenario.cluster)
-        return Transfer(TIED_EMBEDDING, duration, n_bytes)
+        cost = collective_cost(Collective.ALL_REDUCE, n_bytes, span, self.scenario.cluster)
+        return Transfer(TIED_EMBEDDING, cost, n_bytes)
+
+    @property
+    def _reduction_kind(self) -> Collective:
+        scatters = self.scenario.software.gradient_reduction is GradientReduction.REDUCE_SCATTER
+        return Collective.REDUCE_SCATTER if self.gathers and scatters else Collective.ALL_REDUCE
+
+    def _buckets(self, n_bytes: float) -> int:
+        return max(1, ceil(n_bytes / self.scenario.software.bucket))
 
     def _bucketed(self, name: str, kind: Collective, n_bytes: float) -> Transfer:
-        buckets = max(1, ceil(n_bytes / self.scenario.software.bucket))
+        buckets = self._buckets(n_bytes)
         span, cluster = self.placement.gradient.span, self.scenario.cluster
-        duration = buckets * collective_time(kind, n_bytes / buckets, span, cluster)
-        return Transfer(name, duration, n_bytes)
+        cost = collective_cost(kind, n_bytes / buckets, span, cluster).repeated(buckets)
+        return Transfer(name, cost, n_bytes)

@@ -125,11 +125,12 @@ def _set_sends(factor: Floats, program: Program, plan: Plan, interface: Floats) 
     """Set the factors of transfers between stages."""
     sends = np.flatnonzero(program.peer != NONE)
     sender, receiver = program.rank_class[sends], program.peer[sends]
-    pairs = {*zip(sender.tolist(), receiver.tolist(), strict=True)}
-    leaving = {pair for pair in pairs if plan.placement.link(*pair).nodes > 1}
-    through = [pair in leaving for pair in zip(sender.tolist(), receiver.tolist(), strict=True)]
+    stages = len(plan.placement.stage_links)
+    leaves = np.zeros((stages, stages), dtype=np.bool_)
+    for pair in np.unique(np.stack([sender, receiver], axis=1), axis=0).tolist():
+        leaves[*pair] = plan.placement.link(*pair).nodes > 1
     slower = np.maximum(interface[:, sender], interface[:, receiver])
-    factor[:, sends] = np.where(through, slower, 1.0)
+    factor[:, sends] = np.where(leaves[sender, receiver], slower, 1.0)
 
 
 def _set_collectives(factor: Floats, program: Program, plan: Plan, interface: Floats) -> None:

@@ -2,7 +2,11 @@
 
 A **task** takes a fixed time on a **lane** of a rank class, after other tasks. A lane is a serial
 resource (compute, a communication stream); it plays its tasks in ascending order of their index.
-A **gate** is a task of no duration on no lane: it only joins. That is all an engine needs to know.
+A **gate** is a task of no duration on no lane: it only joins.
+
+A task with `links` is a **flow**: after its ``latency`` it moves bytes over links that it may have
+to share. Its ``duration`` is its time with the links to itself; while others use them it moves at
+its fair share of their capacity. That is all an engine needs to know.
 
 What happens inside a task is a **pattern** of segments (an attention kernel, a tensor-parallel
 all-gather, …). Nothing outside waits for those moments, so the engine need not see them: the
@@ -21,6 +25,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from simulator.program.links import Links
     from simulator.program.patterns import Pattern
 
 
@@ -83,6 +88,9 @@ class Program:
     lane: NDArray[np.int8]
     kind: NDArray[np.int8]
     duration: NDArray[np.float64]
+    """Time of the task [s]; of a flow, with its links to itself."""
+    latency: NDArray[np.float64]
+    """The part of a transfer's duration before its bytes move [s]; 0 for other tasks."""
     action: NDArray[np.int8]
     """Ordinal of the schedule's action kind; `NONE` for tasks outside the schedule."""
     micro_batch: NDArray[np.int32]
@@ -101,6 +109,8 @@ class Program:
     predecessor_offsets: NDArray[np.int64]
     """Predecessors of task i are ``predecessors[offsets[i]:offsets[i + 1]]``."""
     predecessors: NDArray[np.int64]
+    links: Links
+    """What flows share."""
     patterns: tuple[Pattern, ...] = ()
     names: tuple[str, ...] = ()
 
@@ -110,8 +120,8 @@ class Program:
 
     @property
     def clock_dependent(self) -> bool:
-        """Whether an order or a duration depends on the clock, as with links that tasks share."""
-        return False
+        """Whether any two flows could share a link: their times then depend on the clock."""
+        return len(self.links) > 0 and bool(self.links.shared(self.lane_key()).any())
 
     def predecessors_of(self, task: int) -> NDArray[np.int64]:
         """Return the tasks that must end before ``task`` starts, lane order apart."""

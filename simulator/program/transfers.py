@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from simulator.hardware.collective_costs import collective_time, send_recv_time
+from simulator.hardware.collective_costs import collective_cost, collective_time
 from simulator.operators import Collective
 from simulator.precision import Precision
 
 if TYPE_CHECKING:
+    from simulator.hardware.collective_costs import CollectiveCost
     from simulator.parallel.placement import Placement
     from simulator.scenario.scenario import Scenario
 
@@ -31,17 +32,17 @@ class StageTransfer:
         stream = Precision.BF16.n_bytes * shard.norm_tokens * hidden
         return stream / shard.tensor if self._scattered else stream
 
-    def duration(self, sender: int, receiver: int) -> float:
-        """Return the time from send to the receiver having its input [s]."""
-        span = self.placement.link(sender, receiver)
-        sent = send_recv_time(self.message, span, self.scenario.cluster)
+    def cost(self, sender: int, receiver: int) -> CollectiveCost:
+        """Return the cost from send to the receiver having its input."""
+        span, cluster = self.placement.link(sender, receiver), self.scenario.cluster
+        sent = collective_cost(Collective.SEND_RECV, self.message, span, cluster)
         if not self._scattered:
             return sent
         whole = self.message * self.scenario.layout.tensor
-        gathered = collective_time(
-            Collective.ALL_GATHER, whole, self.placement.tensor.span, self.scenario.cluster
+        tensor = self.placement.tensor.span
+        return replace(
+            sent, time=sent.time + collective_time(Collective.ALL_GATHER, whole, tensor, cluster)
         )
-        return sent + gathered
 
     @property
     def _scattered(self) -> bool:

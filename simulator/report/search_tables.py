@@ -22,6 +22,7 @@ STANDINGS: Final[Mapping[str, str]] = {
     "equal": "equal",
     "near": "near tie",
     "slower": "",
+    "faster": "faster",
 }
 
 
@@ -68,14 +69,22 @@ def headline(summary: Mapping[str, Any]) -> str:
 
 def notes_of(summary: Mapping[str, Any]) -> list[str]:
     """Return what a reader must know to read the ranking."""
-    near = sum(place["standing"] in {"near", "equal"} for place in summary["best"])
-    notes = [
-        f"Step times within {percent_text(summary['near_tie'])} of the best are near ties: the "
-        f"model is not that exact."
-    ]
-    if near:
-        notes[0] += f" {near} of the places above are."
-    return [*notes, *summary.get("notes", ())]
+    near, best = summary["near_ties"] - 1, summary["best"][0]
+    within = f"within {percent_text(summary['near_tie'])} of the best"
+    if near == 0:
+        return [f"No other layout is {within}.", *summary["notes"]]
+    told = (
+        f"{near:,} other layouts are {within}: near ties, since the model is not that exact."
+        if near > 1
+        else f"One other layout is {within}: a near tie, since the model is not that exact."
+    )
+    roomy = summary["roomiest_near_tie"]
+    if roomy["peak_memory_gib"] < best["peak_memory_gib"]:
+        told += (
+            f" Of these, {layout_text(roomy)} leaves the most memory: "
+            f"{roomy['memory_headroom_gib']:.1f} GiB."
+        )
+    return [told, *summary["notes"]]
 
 
 def reasons_text(place: Mapping[str, Any]) -> str:

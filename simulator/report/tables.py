@@ -45,6 +45,8 @@ HYPHENATED: Final = {
 }
 """Headings in two lines: all components side by side fit 80 columns."""
 
+LEAST_USE: Final = 0.0005
+"""Use of a link that reads as nothing."""
 BAR_WIDTH: Final = 24
 """Characters of the bar of a part that takes the whole step."""
 
@@ -65,7 +67,9 @@ def summary_tables(summary: Mapping[str, Any]) -> list[RenderableType]:
         memory_table(summary),
     ]
     if summary["groups"]:
-        parts.append(groups_table(summary["groups"]))
+        parts += [groups_table(summary["groups"]), speed_table(summary["groups"])]
+    if summary["transfers"]:
+        parts.append(contention_table(summary))
     if "perturbations" in summary:
         parts.append(perturbation_table(summary))
     if "variation" in summary:
@@ -99,10 +103,13 @@ def description(summary: Mapping[str, Any]) -> Table:
         f"{batch['micro_batches']:,} micro-batches of {batch['micro_batch']} per pipeline",
         "schedule": f"{summary['schedule']}, recomputation {summary['recompute']['mode']}",
         "software": f"{summary['software']}",
+        "network": ", ".join(_network(summary["network"])),
         "engine": f"{summary['engine']}",
         "speed": f"{count_text(summary['tokens_per_step'])} tokens per step, "
         f"{significant(summary['tokens_per_s_per_accelerator'])} tokens/s per accelerator",
     }
+    if nodes := _nodes(summary["placement"]):
+        lines["placement"] = nodes
     grid = Table.grid(padding=(0, 2))
     for name, line in lines.items():
         grid.add_row(Text(name, style="dim"), Text(line))
@@ -186,28 +193,94 @@ def memory_verdict(summary: Mapping[str, Any]) -> str:
 
 
 def groups_table(groups: Sequence[Mapping[str, Any]]) -> Table:
-    """Return the process groups: where their ranks sit and what line they share."""
-    table = plain_table("Communication groups (line rate of one rank)")
-    table.add_column("axes")
-    table.add_column("ranks", justify="right")
-    table.add_column("per node", justify="right")
-    table.add_column("nodes", justify="right")
-    table.add_column("rails", justify="right")
-    table.add_column("crosses")
-    table.add_column("GB/s", justify="right")
-    table.add_column("contention", justify="right")
+    """Return the process groups: how many ranks each has, and where they sit."""
+    table = plain_table("Communication groups: where their ranks sit")
+    _add_columns(table, "axes", "ranks", "per node", "nodes", "rails")
+    table.add_column("crosses", overflow="fold")
+    for group in groups:
+        counts = (group[name] for name in ("ranks", "ranks_per_node", "nodes", "rails"))
+        table.add_row(
+            Text(group["axis"]), *(f"{count:,}" for count in counts), Text(group["crosses"])
+        )
+    return table
+
+
+def speed_table(groups: Sequence[Mapping[str, Any]]) -> Table:
+    """Return the process groups: how fast their largest message is, and their latency."""
+    table = plain_table("How fast they are there (largest message; latency of 8 bytes)", padding=0)
+    _add_columns(table, "axes", "collective")
+    table.columns[1].justify = "left"
+    for name in ("MiB", "time", "bus\nGB/s", "line rate\nGB/s", "contention", "latency"):
+        table.add_column(name, justify="right")
     for group in groups:
         table.add_row(
             Text(group["axis"]),
-            f"{group['ranks']:,}",
-            f"{group['ranks_per_node']:,}",
-            f"{group['nodes']:,}",
-            f"{group['rails']:,}",
-            Text(group["crosses"]),
+            *_speed(group),
             significant(group["line_rate_gb_per_s"]),
             f"{group['contention']:.2f}",
+            _micro(group["latency_us"]),
         )
     return table
+
+
+def contention_table(summary: Mapping[str, Any]) -> Group:
+    """Return by kind of transfer what sharing costs it, and how much of each link is used."""
+    table = plain_table("Contention (time of one rank's transfers, mean over ranks)")
+    _add_columns(table, "kind", "transfers", "alone, s", "shared, s", "slow-down")
+    for kind, told in summary["transfers"].items():
+        table.add_row(
+            _words(kind),
+            f"{told['count']:,}",
+            f"{told['alone_s']:.3f}",
+            f"{told['shared_s']:.3f}",
+            f"{told['slowdown']:.3f}",
+        )
+    links = plain_table("Links (use of their capacity over the step)")
+    _add_columns(links, "link", "mean over stages", "highest", "stage")
+    for row in summary["links"]:
+        if row["highest_use"] < LEAST_USE:
+            continue
+        use = (percent_text(row["mean_use"]), percent_text(row["highest_use"]))
+        links.add_row(_words(row["link"]), *use, str(row["stage"]))
+    return Group(table, Text(), links)
+
+
+def _network(network: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what transfers meet on the network."""
+    shared = network["sharing"] == "fair"
+    yield "transfers share links fairly" if shared else "each transfer has its links to itself"
+    if network["background_share"]:
+        yield f"{percent_text(network['background_share'])} taken by other jobs"
+    if network["routing"] == "ecmp":
+        pairs = network["flows_per_pair"]
+        yield f"ECMP routing, flows per pair {pairs}, seed {network['seed']}"
+    else:
+        yield f"{network['routing']} routing"
+
+
+def _speed(group: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return collective, size, time and bus bandwidth; dashes for a group that sends nothing."""
+    if group["collective"] is None:
+        return ("-",) * 4
+    return (
+        group["collective"],
+        significant(group["message_mib"]),
+        _micro(group["message_time_us"]),
+        significant(group["bus_bandwidth_gb_per_s"]),
+    )
+
+
+def _micro(time_us: float | None) -> str:
+    return "-" if time_us is None else time_text(time_us * units.MICRO)
+
+
+def _nodes(placement: Mapping[str, Any]) -> str:
+    """Return which nodes the job got; nothing if they are simply the first."""
+    seed, lost = placement["seed"], placement["lost_nodes"]
+    if seed is None and not lost:
+        return ""
+    drawn = f" (seed {seed})" if seed is not None else ""
+    return f"{placement['nodes']} nodes{drawn}" + (f", {len(lost):,} lost" if lost else "")
 
 
 def _layout(layout: Mapping[str, Any]) -> Iterator[str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from simulator.errors import LayoutError, ScheduleError
 from simulator.parallel.layout import INNERMOST_FIRST
+from simulator.parallel.network import LARGEST_BACKGROUND, MOST_FLOWS_PER_PAIR, Routing
 from simulator.parallel.stages import split_layers
 from simulator.precision import Precision
 from simulator.schedule.pipelines import ideal_bubble_fraction
@@ -72,6 +73,48 @@ def cluster_is_large_enough(scenario: Scenario) -> Iterator[Finding]:
             (
                 f"{scenario.accelerators:,} accelerators, but {scenario.cluster.name} joins "
                 f"at most {largest:,}"
+            ),
+        )
+
+
+def islands_hold_whole_nodes(scenario: Scenario) -> Iterator[Finding]:
+    """Require islands of whole nodes, as many of them as the cluster is large."""
+    islands, node = scenario.cluster.fabric.islands, scenario.cluster.node
+    if islands and islands.accelerators % node.accelerators:
+        yield (
+            "cluster.fabric.islands.accelerators",
+            f"{islands.accelerators:,} are no whole nodes of {node.accelerators:,} ({node.name})",
+        )
+
+
+def drawn_nodes_have_a_seed(scenario: Scenario) -> Iterator[Finding]:
+    """Require a seed where nodes are drawn at random, and only there."""
+    allocation = scenario.placement
+    if allocation.drawn and allocation.seed is None:
+        yield "placement.seed", f"nodes: {allocation.nodes} needs one, such as seed: 1"
+    if allocation.seed is not None and not allocation.drawn:
+        yield "placement.seed", f"nodes: {allocation.nodes} draws nothing at random; remove it"
+
+
+def enough_nodes_are_left(scenario: Scenario) -> Iterator[Finding]:
+    """Require lost nodes that the cluster has, and enough others for the job."""
+    cluster, lost = scenario.cluster, scenario.placement.lost_nodes
+    size = cluster.node.accelerators
+    nodes = -(-cluster.largest // size)
+    if wrong := [node for node in lost if node >= nodes]:
+        yield (
+            "placement.lost_nodes",
+            f"{cluster.name} has the nodes 0 to {nodes - 1:,}, not {wrong[0]:,}",
+        )
+    elif len(set(lost)) < len(lost):
+        twice = next(node for node in lost if lost.count(node) > 1)
+        yield "placement.lost_nodes", f"names node {twice:,} twice"
+    elif nodes - len(lost) < -(-scenario.accelerators // size) <= nodes:
+        yield (
+            "placement.lost_nodes",
+            (
+                f"leaves {nodes - len(lost):,} nodes of {cluster.name}, but "
+                f"{scenario.accelerators:,} accelerators need {-(-scenario.accelerators // size):,}"
             ),
         )
 
@@ -214,9 +257,42 @@ def accelerator_has_the_precision(scenario: Scenario) -> Iterator[Finding]:
         yield "cluster.accelerator", f"{accelerator.name} has no bf16 rate for attention and head"
 
 
+def network_is_consistent(scenario: Scenario) -> Iterator[Finding]:
+    """Require some network for the job, and all that a hash reads, of a hash only."""
+    network = scenario.network
+    if network.background > LARGEST_BACKGROUND:
+        yield (
+            "network.background",
+            f"must be a share from 0 to {LARGEST_BACKGROUND}, got {network.background:g}",
+        )
+    if network.connections > MOST_FLOWS_PER_PAIR:
+        yield (
+            "network.flows_per_pair",
+            f"must be at most {MOST_FLOWS_PER_PAIR}, got {network.connections:,}",
+        )
+    if network.routing is Routing.ECMP and network.flows_per_pair is None:
+        yield (
+            "network.routing",
+            (
+                "ecmp needs flows_per_pair: channels of the collective library on one interface "
+                "x queue pairs of each (NCCL_IB_QPS_PER_CONNECTION)"
+            ),
+        )
+    if network.routing is not Routing.ECMP:
+        for field in ("seed", "flows_per_pair"):
+            if getattr(network, field) is not None:
+                yield (
+                    f"network.{field}",
+                    f"only routing: ecmp reads it, but routing is {network.routing}",
+                )
+
+
 CHECKS: tuple[Check, ...] = (
     degrees_fill_the_job,
     cluster_is_large_enough,
+    islands_hold_whole_nodes,
+    drawn_nodes_have_a_seed,
+    enough_nodes_are_left,
     order_names_every_axis,
     batch_divides,
     sequence_divides,
@@ -227,5 +303,6 @@ CHECKS: tuple[Check, ...] = (
     layers_fit_the_stages,
     schedule_accepts,
     accelerator_has_the_precision,
+    network_is_consistent,
 )
 """Every rule, in the order in which its problems are reported."""

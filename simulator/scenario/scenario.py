@@ -7,6 +7,8 @@ from simulator.hardware.cluster import Cluster
 from simulator.hardware.software import Software
 from simulator.parallel.blocks import Recompute
 from simulator.parallel.layout import Batch, Layout
+from simulator.parallel.network import Network
+from simulator.parallel.slots import CONTIGUOUS, Allocation
 from simulator.precision import Precision
 from simulator.scenario.space import Space
 from simulator.schedule.pipelines import ScheduleName
@@ -30,6 +32,10 @@ class Scenario:
     precision: Precision
     """Format of the linear layers' GEMMs; MFU is of this format's dense peak."""
     recompute: Recompute
+    network: Network = Network()
+    """What the job's traffic meets on the network."""
+    placement: Allocation = CONTIGUOUS
+    """Nodes that the job is given."""
     space: Space | None = None
     """What ``simulator search`` tries; a single step does not read it."""
 

@@ -14,7 +14,7 @@ from simulator.operators import Axis
 from simulator.parallel.blocks import Recomputation
 from simulator.parallel.layout import INNERMOST_FIRST, Sharding
 from simulator.parallel.stages import split_layers
-from simulator.scenario.checks import LARGEST_SCHEDULE
+from simulator.scenario.checks import LARGEST_SCHEDULE, findings
 from simulator.scenario.space import Space
 from simulator.schedule.pipelines import ScheduleName, ideal_bubble_fraction
 from simulator.workload.parameters import layer_parameters_per_rank
@@ -256,7 +256,7 @@ def candidates(scenario: Scenario) -> Rows:
     axes = Axes.of(scenario)
     rows: list[tuple[Any, ...]] = []
     for degrees in axes.degrees():
-        rows += _rows(axes, degrees)
+        rows += _legal_rows(axes, degrees)
         if len(rows) > MOST_CANDIDATES:
             raise SimulatorError(
                 f"the space holds more than {MOST_CANDIDATES:,} layouts: narrow it (space:)"
@@ -270,6 +270,18 @@ def candidates(scenario: Scenario) -> Rows:
     table = np.array(rows, dtype=ROW)
     keys = [table[name] for name in ("virtual_stages", "schedule", "micro_batches", "pipeline")]
     return table[np.lexsort(keys)]
+
+
+def _legal_rows(axes: Axes, degrees: Degrees) -> list[tuple[Any, ...]]:
+    """Return the rows of all layouts with these degrees, none if a scenario may not have them.
+
+    The axes know the rules that bind other fields than the degrees; what binds these alone (the
+    model's experts, the nodes that the job is given, …) one row tells of all.
+    """
+    rows = list(_rows(axes, degrees))
+    if rows and findings(scenario_of(axes.scenario, Candidate(*rows[0]))):
+        return []
+    return rows
 
 
 def _rows(axes: Axes, degrees: Degrees) -> Iterator[tuple[Any, ...]]:

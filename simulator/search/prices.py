@@ -14,10 +14,10 @@ import numpy as np
 
 from simulator.parallel.blocks import PlacedBlock, Recomputation, VirtualStage, backward_peak
 from simulator.parallel.memory import static_memory
-from simulator.parallel.placement import place
 from simulator.parallel.stages import Chunk
 from simulator.precision import Precision
 from simulator.program.actions import backlog
+from simulator.program.build import placement_of
 from simulator.program.gradients import GradientCosts
 from simulator.program.passes import PassPlanner
 from simulator.program.prices import Prices
@@ -334,7 +334,7 @@ class LayoutPrices:
             for way, peer in enumerate(((stage + 1) % stages, (stage - 1) % stages)):
                 link = self._placed.placement.link(stage, peer)
                 if link not in known:
-                    known[link] = transfer.duration(stage, peer)
+                    known[link] = transfer.cost(stage, peer).time
                 times[2 * stage + way] = known[link]
         return times
 
@@ -391,7 +391,7 @@ class PriceMemory:
 
     def _place(self, candidate: Candidate) -> Placed:
         scenario = scenario_of(self.scenario, candidate)
-        placement = place(scenario.layout, scenario.cluster)
+        placement = placement_of(scenario)
         spans = (placement.tensor, placement.context, placement.gradient, placement.model)
         return Placed(
             placement,

@@ -123,14 +123,30 @@ def near_misses(results: NDArray[np.void], best: float, capacity: float, most: i
     return front(results, np.flatnonzero(missing))[::-1][:most]
 
 
-def standing(step_time: float, best: float) -> str:
-    """Return ``best``, ``equal``, ``near`` or ``slower``: how a step time compares to the best."""
+def roomiest(results: NDArray[np.void], ranked: Indices) -> Indices:
+    """Return the layout, of those within `NEAR` of the first in time, that needs least memory.
+
+    Shape ``(1,)``. The model cannot tell near ties apart in time; it can in memory.
+    """
+    time = results["step_time"][ranked]
+    near = ranked[time <= (1 + NEAR) * time[0]]
+    chosen: Indices = near[[np.argmin(results["peak_memory"][near])]]
+    return chosen
+
+
+def standing(step_time: float, best: float, *, first: bool) -> str:
+    """Return ``best``, ``equal``, ``near`` or ``slower``: how a step time compares to the first.
+
+    In a ranking by anything but time, places after the first may be ``faster``.
+    """
     excess = step_time / best - 1
-    if excess == 0:
+    if first:
         return "best"
     if abs(excess) <= EQUAL:
         return "equal"
-    return "near" if excess <= NEAR else "slower"
+    if abs(excess) <= NEAR:
+        return "near"
+    return "slower" if excess > 0 else "faster"
 
 
 def differences(

@@ -11,18 +11,15 @@ from simulator.errors import SimulatorError
 from simulator.search.candidates import Candidate, candidates
 from simulator.search.evaluate import RESULT
 from simulator.search.ranking import (
-    EQUAL,
     NEAR,
-    Place,
-    differences,
     front,
     near_misses,
     places,
     ranking,
     require_objective,
-    standing,
+    roomiest,
 )
-from simulator.search.replay import summary_of
+from simulator.search.replay import SHARED, replayed, shares_links, told_of, unshared
 from simulator.search.store import Store
 from simulator.search.table import columns_of
 from simulator.search.workers import CHUNK, evaluated
@@ -53,16 +50,14 @@ class Search:
     rows: Rows
     results: NDArray[np.void]
     ranked: NDArray[np.int64]
-    """Rows of the layouts that fit, the best first."""
+    """Rows of the layouts that fit, the best first; where transfers share links, by their times
+    without."""
     front: NDArray[np.int64]
     """Those that no other beats in both time and memory, the fastest first."""
+    best: Candidate
+    """The best layout."""
     summary: Mapping[str, Any]
     """Counts, the best places with their reasons, the front: plain values (docs/search.md)."""
-
-    @property
-    def best(self) -> Candidate:
-        """The best layout."""
-        return Candidate(*self.rows[self.ranked[0]].tolist())
 
     def frame(self) -> pd.DataFrame:
         """Return all layouts as a table, ranked; those that do not fit last, without a rank.
@@ -122,7 +117,9 @@ def search_layouts(
     store = None if out is None else Store(out, scenario, rows)
     results = np.zeros(len(rows), dtype=RESULT)
     done = 0
-    for number, found in _finished(scenario, rows, store, workers=workers, dask=dask):
+    for number, found in _finished(
+        unshared(scenario), rows, store, workers=workers, dask=dask
+    ):
         results[number * CHUNK : number * CHUNK + len(found)] = found
         done += len(found)
         on_progress(done, len(rows))
@@ -159,6 +156,12 @@ def _ranked(scenario: Scenario, by: str, rows: Rows, results: NDArray[np.void]) 
             f"accelerators or widen the space"
         )
     chosen = front(results, ranked)
+    played = replayed(scenario, by, rows, results, places(ranked, results, SHOWN))
+    time = float(results["step_time"][ranked[0]])
+
+    def told(found: NDArray[np.int64]) -> list[dict[str, Any]]:
+        return [told_of(scenario, rows, results, number) for number in found.tolist()]
+
     summary = {
         "scenario": scenario.name,
         "model": scenario.model.name,
@@ -169,56 +172,12 @@ def _ranked(scenario: Scenario, by: str, rows: Rows, results: NDArray[np.void]) 
         "fit": len(ranked),
         "capacity_gib": capacity / GIB,
         "near_tie": NEAR,
-        "best": _explained(scenario, rows, results, places(ranked, results, SHOWN)),
-        "front": [_told(scenario, rows, results, place) for place in chosen.tolist()],
+        "best": [place.told for place in played],
+        "near_ties": int(np.count_nonzero(results["step_time"][ranked] <= (1 + NEAR) * time)),
+        "roomiest_near_tie": told(roomiest(results, ranked))[0],
+        "front": told(chosen),
+        "near_misses": told(near_misses(results, time, capacity, MISSES)),
+        "notes": [SHARED] if shares_links(scenario) else [],
     }
-    best = float(results["step_time"][ranked[0]])
-    summary["near_misses"] = [
-        _told(scenario, rows, results, place)
-        for place in near_misses(results, best, capacity, MISSES).tolist()
-    ]
-    return Search(scenario, by, rows, results, ranked, chosen, summary)
-
-
-def _told(
-    scenario: Scenario, rows: Rows, results: NDArray[np.void], place: int
-) -> dict[str, Any]:
-    """Return a layout and its results as plain values, by the names of `columns_of`."""
-    one = slice(place, place + 1)
-    columns = columns_of(scenario, rows[one], results[one])
-    return {name: column[0].item() for name, column in columns.items()}
-
-
-def _explained(
-    scenario: Scenario, rows: Rows, results: NDArray[np.void], found: list[Place]
-) -> list[dict[str, Any]]:
-    """Return the best places, each with what it loses against the first.
-
-    Each is simulated in full; a step time that differs from the search's is a bug and refused.
-    """
-    told: list[dict[str, Any]] = []
-    for place in found:
-        summary = summary_of(scenario, Candidate(*rows[place.candidate].tolist()))
-        seconds = float(results["step_time"][place.candidate])
-        if abs(summary["step_time_s"] / seconds - 1) > EQUAL:
-            raise SimulatorError(
-                f"the search has a step time of {seconds} s where the engine has "
-                f"{summary['step_time_s']} s: please report"
-            )
-        parts = summary["breakdown_s"]
-        first = told[0] if told else None
-        best = first["step_time_s"] if first else seconds
-        told.append(
-            {
-                **_told(scenario, rows, results, place.candidate),
-                "alike": place.alike,
-                "standing": standing(seconds, best) if first else "best",
-                "bubble_fraction": summary["bubble_fraction"],
-                "mfu": summary["mfu"],
-                "breakdown_s": parts,
-                "loses": differences(parts, first["breakdown_s"] if first else parts, best),
-            }
-        )
-    return told
-
-
+    best = Candidate(*rows[played[0].candidate].tolist())
+    return Search(scenario, by, rows, results, ranked, chosen, best, summary)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from simulator.catalog import Catalog
 from simulator.documents import validate
 from simulator.errors import SimulatorError
+from simulator.hardware.cluster import Site
 from simulator.hardware.collective_costs import bus_factor, collective_time
 from simulator.hardware.collective_tables import KINDS, band
 from simulator.hardware.collectives import GroupSpan
@@ -40,6 +41,7 @@ NODES: Final = (
     ("H100", "hgx-h100"),
     ("H200", "hgx-h200"),
     ("H800", "hgx-h800"),
+    ("p6-b200", "hgx-b200-torch"),
     ("GB200", "nvl72-gb200"),
     ("GB300", "nvl72-gb300"),
     ("B200", "hgx-b200"),
@@ -55,10 +57,18 @@ NODES: Final = (
 """Pattern in the accelerator's name, and the node profile: the first that matches."""
 OLD_NCCL: Final = {"dgx-a100": "dgx-a100-nccl2.10"}
 """Node profile of the same machine under NCCL before `NEW_NCCL`."""
-RINGS: Final = {"hgx-h100": "hgx-h100-ring", "hgx-h200": "hgx-h200-ring"}
+RINGS: Final = {
+    name: f"{name}-ring"
+    for name in ("hgx-h100", "hgx-h200", "hgx-b200", "hgx-b300", "nvl72-gb200", "nvl72-gb300")
+}
 """Node profile of the same machine where the switches cannot reduce (8-bit integers)."""
+REDUCTIONS: Final = (Collective.ALL_REDUCE, Collective.REDUCE_SCATTER)
 NEW_NCCL: Final = (2, 15)
 """First NCCL release of the newer A100 profile; no curve between 2.12 and 2.27 is known."""
+OLD_RCCL: Final = {"pollara400-rails": "pollara400-rccl2.26"}
+"""Fabric profile of the same network under RCCL before `NEW_RCCL`."""
+NEW_RCCL: Final = (2, 27)
+"""First RCCL release of the newer Pollara profile."""
 OLD_FORMATS: Final = ("pre-2.12", "torch/NCCL n/s")
 """Libraries without a number that behave like the old ones (see hardware_profiles/nodes)."""
 
@@ -108,19 +118,6 @@ FITTED: Final = (
     "ml-engineering|issue #527|awsome-distributed|nccl-tests"
 )
 """Sources whose rows fitted a profile: their errors are quality of fit, not evidence."""
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """A node and a fabric: all that collectives need of a cluster."""
-
-    node: Node
-    fabric: Fabric
-
-    @property
-    def nic_bandwidth(self) -> float:
-        """Network line rate of one accelerator [B/s]."""
-        return self.fabric.nic * self.node.nics / self.node.accelerators
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,8 +228,8 @@ def _predicted(row: dict[str, Any]) -> dict[str, Any]:
     if claim.reason:
         return result | {"status": "unsupported", "reason": claim.reason}
     result |= {"node": claim.node, "fabric": claim.fabric if nodes > 1 else ""}
-    site = _site(claim.node, claim.fabric)
-    span = _span(int(ranks), int(nodes), site)
+    site = site_of(claim.node, claim.fabric)
+    span = span_of(int(ranks), int(nodes), site)
     if isinstance(span, str):
         return result | {"status": "unsupported", "reason": span}
     result["scope"] = "inside" if span.nodes == 1 else "between"
@@ -272,20 +269,25 @@ def _objection(
 def _claim(row: Mapping[str, Any], kind: Collective, nodes: int) -> Claim:
     """Return the profiles of a part on a network under a library, or why there are none."""
     part, nic = _text(row["accelerator"]), _text(row["nic"])
-    node = _node(part)
+    node = node_of(part)
     if node is None:
         return Claim(reason=f"no profile of {part}")
     if _is_old(_library(row)):
         node = OLD_NCCL.get(node, node)
-    if kind is Collective.ALL_REDUCE and _text(row["dtype"]) in ("int8", "uint8"):
+    if kind in REDUCTIONS and _text(row["dtype"]) in ("int8", "uint8"):
         node = RINGS.get(node, node)
     if nodes == 1:
-        return Claim(node, _default_fabric(part))
-    return _across(node, part, nic)
+        return Claim(node, default_fabric(part))
+    claim = _across(node, part, nic)
+    version = _version(_library(row), "RCCL")
+    if version and version < NEW_RCCL:
+        return Claim(claim.node, OLD_RCCL.get(claim.fabric, claim.fabric), claim.reason)
+    return claim
 
 
 @cache
-def _node(part: str) -> str | None:
+def node_of(part: str) -> str | None:
+    """Return the node profile of a part by its name, None if there is none."""
     return next((name for pattern, name in NODES if re.search(pattern, part)), None)
 
 
@@ -301,7 +303,7 @@ def _across(node: str, part: str, nic: str) -> Claim:
 
 
 @cache
-def _default_fabric(part: str) -> str:
+def default_fabric(part: str) -> str:
     """Return a fabric to complete the site of a group that stays inside its node."""
     return next((row.fabric for row in NETWORKS if re.search(row.part, part)), "ethernet-100g")
 
@@ -309,14 +311,19 @@ def _default_fabric(part: str) -> str:
 @cache
 def _is_old(library: str) -> bool:
     """Return whether a library is an NCCL before `NEW_NCCL`."""
-    number = re.search(r"NCCL (\d+)\.(\d+)", library)
-    if number:
-        return (int(number[1]), int(number[2])) < NEW_NCCL
-    return any(mark in library for mark in OLD_FORMATS)
+    version = _version(library, "NCCL")
+    return version < NEW_NCCL if version else any(mark in library for mark in OLD_FORMATS)
+
+
+def _version(library: str, name: str) -> tuple[int, int] | None:
+    """Return the release that ``library`` states for the library called ``name``."""
+    number = re.search(rf"\b{name} (\d+)\.(\d+)", library)
+    return (int(number[1]), int(number[2])) if number else None
 
 
 @cache
-def _site(node: str, fabric: str) -> Site:
+def site_of(node: str, fabric: str) -> Site:
+    """Return the node and the fabric of these profiles."""
     catalog = Catalog()
     return Site(
         validate(Node, catalog.document("node", node)),
@@ -324,7 +331,7 @@ def _site(node: str, fabric: str) -> Site:
     )
 
 
-def _span(ranks: int, hosts: int, site: Site) -> GroupSpan | str:
+def span_of(ranks: int, hosts: int, site: Site) -> GroupSpan | str:
     """Return where the ranks sit, or why they do not fit; the hosts of one rack are one node."""
     domain = site.node.accelerators
     in_trays = domain > LARGEST_HOST >= ranks / hosts

@@ -208,3 +208,18 @@ def test_jitter_of_one_rank_has_its_mean(kind: str, mean: float) -> None:
     factors = np.empty_like(normal)
     interpolate(table, normal, factors)
     assert factors.mean() == pytest.approx(mean, abs=4 * 0.05 / 200_000**0.5)
+
+
+def test_an_interrupt_does_not_wait_for_all_samples() -> None:
+    plan = make_plan(job(LAYOUT))
+    variation = Variation(jitter=JITTER, samples=1_000_000)
+    played = []
+
+    def interrupt() -> None:
+        played.append(1)
+        if len(played) == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sample_steps(build_program(plan), plan, variation, Perturbations(), on_progress=interrupt)
+    assert len(played) < 100_000

@@ -213,6 +213,12 @@ def group(axis: str, ranks: int, nodes: int, crosses: str, rate: float) -> dict[
         "crosses": crosses,
         "line_rate_gb_per_s": rate,
         "contention": 1.0,
+        "wire_share": 1.0,
+        "collective": "reduce_scatter",
+        "message_mib": 128.0,
+        "message_time_us": 2840.0,
+        "bus_bandwidth_gb_per_s": 0.9 * rate,
+        "latency_us": 34.2,
     }
 
 
@@ -249,6 +255,7 @@ def sample_summary(pipeline: Pipeline) -> dict[str, Any]:
             "order": ["tensor", "context", "pipeline", "data"],
             "layers": [1] * pipeline.stages * pipeline.chunks,
         },
+        "placement": {"nodes": "scattered", "seed": 7, "lost_nodes": [3, 17]},
         "batch": {
             "global_batch": 2048,
             "micro_batch": 1,
@@ -278,6 +285,21 @@ def sample_summary(pipeline: Pipeline) -> dict[str, Any]:
             group("tensor", 8, 1, "hgx-h100", 450.0),
             group("data+context", 128, 128, "cluster", 50.0),
             group("pipeline", 16, 2, "pod", 50.0),
+        ],
+        "network": {
+            "sharing": "fair",
+            "background_share": 0.3,
+            "routing": "ecmp",
+            "seed": 0,
+            "flows_per_pair": 4,
+        },
+        "transfers": {
+            "pipeline": {"count": 4064, "alone_s": 0.199, "shared_s": 0.208, "slowdown": 1.046},
+            "data": {"count": 272, "alone_s": 0.488, "shared_s": 0.5, "slowdown": 1.025},
+        },
+        "links": [
+            {"link": "nic_out", "mean_use": 0.096, "highest_use": 0.097, "stage": 1},
+            {"link": "port_out", "mean_use": 1e-5, "highest_use": 1e-5, "stage": 0},
         ],
         "assumptions": [
             "kernel efficiencies measured on one H200 and scaled to this part's published rates",

@@ -123,6 +123,24 @@ def test_a_fit_finds_a_slower_site_again() -> None:
     assert fit.efficiency == pytest.approx(0.91 / 1.3, rel=0.05)
 
 
+def test_three_protocols_are_found_where_the_profile_has_two() -> None:
+    """A curve of three lines is followed to 2 % by a fit that starts from two."""
+    cluster = shipped("a100-roce200")
+    assert cluster.fabric.collectives.lines[Collective.ALL_REDUCE].middle is None
+    two, eight = (Group(Collective.ALL_REDUCE, 8 * nodes, nodes) for nodes in (2, 8))
+    curves = {}
+    for group, hops in ((two, 1), (eight, 3)):
+        rate = 25e9 * 8 * cluster.fabric.efficiency / (2 * (1 - 1 / group.ranks))
+        lines = {
+            size: min(20 * size / rate, 20e-6 + 5e-6 * hops + 2 * size / rate, 99e-6 + size / rate)
+            for size in SIZES
+        }
+        curves[group] = {size: 30e-6 + 8e-6 * hops + time for size, time in lines.items()}
+    fit = fit_site(curves, cluster)
+    for found in quality(curves, fit.cluster):
+        assert all(error < 0.02 for error in found.median_error.values()), found
+
+
 def test_two_sizes_give_launch_latency_and_efficiency_only() -> None:
     """8 bytes take 40 us more than modelled, 8 GiB twice as long: nothing else can be known."""
     cluster = shipped("h100-ndr400")

@@ -7,8 +7,8 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from simulator.cli.collective import parsed_sizes, size_text
 from simulator.cli.main import app
+from simulator.cli.message_sizes import parsed_sizes, size_text
 from simulator.errors import SimulatorError
 
 COMMAND = ["collective", "all_reduce", "--cluster", "h100-ndr400"]
@@ -39,7 +39,8 @@ def test_the_table_shows_bandwidths_beside_the_line_rates() -> None:
     text = run("--ranks", "32", "--bytes", "1MiB,16GiB")
     assert "line rate inside a node: 450 GB/s" in text
     assert "50 GB/s per accelerator, 400 GB/s" in text
-    assert "tree, ramp" in text
+    assert "tree, latency" in text or "tree, middle" in text
+    assert "tree, bandwidth" in text
     assert "More than" not in text
 
 
@@ -82,3 +83,66 @@ def test_an_unknown_collective_is_refused() -> None:
     done = CliRunner().invoke(app, ["collective", "all_redcue", *COMMAND[2:], "--ranks", "8"])
     assert isinstance(done.exception, SimulatorError)
     assert "all_reduce" in str(done.exception)
+
+
+def test_bytes_on_links_and_the_busiest_one_are_shown() -> None:
+    text = run("--ranks", "32", "--bytes", "16GiB")
+    assert "Bytes on links, 16 GiB" in text
+    assert "nic up" in text
+    line = json.loads(run("--ranks", "32", "--bytes", "16GiB", "--json"))["sizes"][0]
+    # Double trees between four nodes: 2 * 3 buffers over the interfaces, 2 * 7 inside each node.
+    sums = line["bytes_by_link_class"]
+    assert sums["nic up"] == pytest.approx(6 * 2**34)
+    assert sums["nvlink up"] == pytest.approx(4 * 14 * 2**34)
+    assert line["busiest_link_time_us"] / line["time_us"] == pytest.approx(
+        line["share_of_busiest_link"]
+    )
+
+
+def test_an_algorithm_can_be_forced() -> None:
+    found = json.loads(run("--ranks", "32", "--bytes", "1GiB", "--algorithm", "ring", "--json"))
+    line = found["sizes"][0]
+    assert (line["algorithm"], line["regime"]) == ("ring", None)
+    assert line["bytes_by_link_class"]["nic up"] == pytest.approx(4 * 2 * 31 / 32 * 2**30)
+
+
+def test_all_algorithms_are_compared_and_the_fastest_is_marked() -> None:
+    found = json.loads(run("--ranks", "32", "--bytes", "8,1GiB", "--algorithm", "all", "--json"))
+    rows = found["sizes"]
+    names = [row["algorithm"] for row in rows if row["bytes"] == 8]
+    assert names[0].startswith("library: tree")
+    assert names[1:] == ["ring", "tree", "halving_doubling", "sharp", "hierarchical"]
+    for size in (8, 2**30):
+        same = [row for row in rows if row["bytes"] == size]
+        (best,) = [row for row in same if row["fastest"]]
+        assert best["time_us"] == min(row["time_us"] for row in same)
+    assert any("nvls: the group leaves its NVLink domain" in note for note in found["notes"])
+    text = run("--ranks", "32", "--bytes", "1GiB", "--algorithm", "all")
+    assert "* the fastest of its size" in text
+    assert "…" not in text
+
+
+def test_parts_of_an_all_to_all_can_be_unequal() -> None:
+    options = ["--cluster", "h100-ndr400", "--ranks", "64", "--bytes", "8GiB", "--json"]
+    times = [
+        json.loads(CliRunner().invoke(app, ["collective", "all_to_all", *options, *more]).output)[
+            "sizes"
+        ][0]["time_us"]
+        for more in ([], ["--imbalance", "2"])
+    ]
+    assert times[1] / times[0] == pytest.approx(2, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--algorithm", "rign"], "did you mean 'ring'"),
+        (["--algorithm", "nvls", "--ranks", "16"], "nvls is not possible here: the group leaves"),
+        (["--algorithm", "pxn"], "no all_reduce is done by pxn"),
+        (["--imbalance", "2"], "for an all_to_all, not for all_reduce"),
+    ],
+)
+def test_impossible_algorithms_are_refused(options: list[str], message: str) -> None:
+    ranks = [] if "--ranks" in options else ["--ranks", "8"]
+    with pytest.raises(SimulatorError, match=message):
+        run(*options, *ranks)

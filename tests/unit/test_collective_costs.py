@@ -10,16 +10,16 @@ import pytest
 from simulator.errors import SimulatorError
 from simulator.hardware.cluster import Cluster
 from simulator.hardware.collective_costs import (
-    Regime,
     bus_bandwidth,
     bus_factor,
     collective_cost,
     collective_time,
     send_recv_time,
 )
-from simulator.hardware.collectives import Algorithm, CollectiveModel, GroupSpan, TwoLine
+from simulator.hardware.collectives import Algorithm, CollectiveLine, CollectiveModel, GroupSpan
 from simulator.hardware.fabric import Fabric
 from simulator.hardware.node import Node, ScaleUp
+from simulator.hardware.protocols import Regime
 from simulator.operators import Collective
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ def line(
     algorithm: Algorithm | None = None,
     *,
     a1: float = 1 * US,
-) -> TwoLine:
+) -> CollectiveLine:
     """Start 10 us, hop ``a1``; bandwidth protocol 20 us and 2 us a hop later, twice as fast."""
-    return TwoLine(
+    return CollectiveLine(
         a0=10 * US, a1=a1, b0=20 * US, b1=2 * US, low=1.0, bus_bandwidth=table, algorithm=algorithm
     )
 
@@ -50,7 +50,9 @@ def node(
     pair_bandwidth: float = 90 * GB,
 ) -> Node:
     table = table or {2: 200 * GB, 8: 400 * GB}
-    tabulated = line(None if scale_up is ScaleUp.TORUS else table)
+    is_torus = scale_up is ScaleUp.TORUS
+    tabulated = line(None if is_torus else table)
+    shape = (16, 16) if accelerators == 256 else (accelerators,)
     kinds = (*RING_KINDS, Collective.ALL_TO_ALL)
     return Node(
         name="box",
@@ -61,6 +63,9 @@ def node(
         pair_latency=5 * US,
         collectives=CollectiveModel(lines=dict.fromkeys(kinds, tabulated)),
         nics=accelerators,
+        torus=shape if is_torus else None,
+        wrapped=True if is_torus else None,
+        host_bridge=bandwidth if scale_up is ScaleUp.PCIE else None,
     )
 
 
@@ -296,6 +301,13 @@ def test_two_chips_of_a_torus_share_one_link() -> None:
         assert time == pytest.approx(0.05 + 30 * US + 3 * US)
 
 
+def test_a_grid_has_half_the_rings_of_a_torus() -> None:
+    # 15/16 * 16 GB / 90 GB/s one way only; 15 hops of 3 us to the far end.
+    grid = cluster(dataclasses.replace(torus().node, wrapped=False))
+    time = collective_time(Collective.ALL_GATHER, 16e9, span(16, 1), grid)
+    assert time == pytest.approx(15 / 90 + 30 * US + 45 * US)
+
+
 def test_a_kind_without_parameters_is_refused_with_those_there_are() -> None:
     poor = node()
     poor.collectives.lines.pop(Collective.ALL_TO_ALL)
@@ -351,13 +363,58 @@ def test_a_ramp_phases_its_latency_in(size: float, share: float) -> None:
     assert cost.regime is Regime.RAMP
 
 
+def three(**more: float | None) -> Node:
+    """Start 10 us and 1 us a hop; then three protocols, the later the faster."""
+    lines = dict(node().collectives.lines)
+    between = {"c0": 5 * US, "c1": 1 * US, "middle": 1.0, **more}
+    lines[Collective.ALL_REDUCE] = dataclasses.replace(
+        lines[Collective.ALL_REDUCE], low=11.0, **between
+    )
+    return dataclasses.replace(node(), collectives=CollectiveModel(lines=lines))
+
+
+@pytest.mark.parametrize(
+    ("volume", "beyond", "regime"),
+    [
+        # Seconds that V bytes take at 400 GB/s, times 12; 12 us + twice; 34 us + once.
+        (0.5, 12 * 0.5, Regime.LATENCY),
+        (2.0, 12 + 2 * 2.0, Regime.MIDDLE),
+        (50.0, 34 + 50.0, Regime.BANDWIDTH),
+    ],
+)
+def test_the_fastest_of_three_protocols_counts(
+    volume: float, beyond: float, regime: Regime
+) -> None:
+    n_bytes = volume * US * 400 * GB / 1.75
+    cost = collective_cost(Collective.ALL_REDUCE, n_bytes, span(8, 1), cluster(three()))
+    assert cost.time == pytest.approx((17 + beyond) * US)
+    assert cost.regime is regime
+
+
+def test_a_protocol_in_between_needs_all_its_constants() -> None:
+    with pytest.raises(SimulatorError, match="box: c0_us, c1_us and middle belong together"):
+        collective_time(Collective.ALL_REDUCE, 1e6, span(8, 1), cluster(three(c1=None)))
+
+
+def test_a_ring_of_transfers_is_no_faster_than_an_all_gather() -> None:
+    # A pair alone: 90 GB/s. Here two get 900, and eight the table's 400.
+    wide = node(bandwidth=2000 * GB, pair_bandwidth=900 * GB)
+    times = [
+        collective_time(Collective.SEND_RECV, 9e9, span(ranks, 1), cluster(wide))
+        for ranks in (2, 8)
+    ]
+    assert times == pytest.approx([5 * US + 9 / 900, 5 * US + 9 / 400])
+
+
 def test_two_lines_and_a_ramp_at_once_are_refused() -> None:
     both = node()
     lines = both.collectives.lines
     lines[Collective.ALL_REDUCE] = dataclasses.replace(
         lines[Collective.ALL_REDUCE], half=1e6, sharpness=1.0
     )
-    with pytest.raises(SimulatorError, match="box: give a collective low, or half_mib and sharp"):
+    with pytest.raises(
+        SimulatorError, match=r"box: give a collective low .*, or half_mib and sharp"
+    ):
         collective_time(Collective.ALL_REDUCE, 1e6, span(8, 1), cluster(both))
 
 

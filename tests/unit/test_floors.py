@@ -38,7 +38,7 @@ FACADE = "__init__"
 """The package itself: hands out names of every floor when they are asked for."""
 TYPES_FROM_ABOVE = {("report", "api")}
 """A report's argument is the API's result: the type, never the module, and only there."""
-SLOW = frozenset({"pandas", "matplotlib", "pyarrow"})
+SLOW = frozenset({"pandas", "matplotlib", "pyarrow", "numba"})
 """Slow to import: only inside the functions that need them."""
 
 

@@ -17,7 +17,9 @@ from simulator.hardware.cluster import Cluster
 from simulator.hardware.collective_costs import bus_bandwidth, collective_time
 from simulator.hardware.collectives import GroupSpan
 from simulator.hardware.fabric import Fabric
+from simulator.hardware.levels import levels_of
 from simulator.hardware.node import Node, ScaleUp
+from simulator.hardware.topology import topology_of
 from simulator.operators import Collective
 from simulator.validation.collectives import predict
 
@@ -37,6 +39,7 @@ EXPECTED_CLUSTERS = {
     *("mi300x-pollara400", "mi325x-pollara400", "mi350x-pollara400", "mi355x-pollara400"),
     *("tpu-v5e", "tpu-v5p", "tpu-v6e", "p100-50g"),
     *("a100-selene", "a100-vtrain", "a100-jean-zay", "a100-roce200", "a100-40gb-roce200"),
+    *("h800-hpn400", "h100-two-regions"),
     *("h100-torchtitan", "h100-p5", "h200-p5en", "b200-p6", "h100-a3mega", "a100-p4d"),
 }
 
@@ -90,7 +93,8 @@ def test_every_number_has_a_source_and_a_status(kind: str, name: str) -> None:
     paths = list(numbers(profile.data))
     assert len(paths) > 10
     for path in paths:
-        source = profile.sources.get(path)
+        # The entries of a list share the source of the list.
+        source = profile.sources.get(path) or profile.sources.get(path[:-1])
         assert source is not None, path
         assert source.text, path
         assert source.status is not None, path
@@ -120,11 +124,14 @@ def test_sources_can_be_looked_up_by_anyone(kind: str, name: str) -> None:
 @pytest.mark.parametrize("name", CLUSTERS)
 def test_tiers_grow_by_whole_nodes_up_to_the_cluster(name: str) -> None:
     site = cluster(name)
-    sizes = [tier.accelerators for tier in site.fabric.tiers]
+    levels = levels_of(site)
+    sizes = [level.accelerators for level in levels]
     assert all(inner < outer for inner, outer in pairwise(sizes))
     assert all(outer % site.node.accelerators == 0 for outer in sizes)
     assert site.largest == sizes[-1]
     assert site.fabric.tiers[-1].oversubscription == 1
+    assert levels[-1].uplink == 0
+    assert topology_of(site).accelerators == site.largest
 
 
 @pytest.mark.parametrize(
@@ -135,6 +142,7 @@ def test_tiers_grow_by_whole_nodes_up_to_the_cluster(name: str) -> None:
         ("b300-xdr800", 800),
         ("gb200-nvl72", 400),
         ("gb300-nvl72", 800),
+        ("h800-hpn400", 400),
         ("mi355x-pollara400", 400),
         ("a100-vtrain", 100),
         ("a100-jean-zay", 50),
@@ -214,13 +222,10 @@ TARGETS = {"<= 64 KiB": 0.12, "<= 16 MiB": 0.10, "> 16 MiB": 0.05}
 """Median absolute error by size band that a part with a fitted profile must not exceed."""
 MISSED = {
     # HPE Slingshot at one site: its curve is not monotone (8 MB are faster than 2 MB).
-    ("H100-SXM5 (4/node)", "<= 16 MiB"),
-    ("H100-SXM5 (4/node)", "> 16 MiB"),
-    # Collectives inside a node of a torch benchmark, which starts later than nccl-tests do.
-    ("B200-SXM (p6-b200)", "<= 64 KiB"),
-    ("B200-SXM (p6-b200)", "<= 16 MiB"),
-    # sendrecv of eight A100 in a ring, each sending and receiving; a pair alone is priced.
-    ("A100-SXM4", "> 16 MiB"),
+    ("H100-SXM5 (4/node)", "between", "<= 16 MiB"),
+    ("H100-SXM5 (4/node)", "between", "> 16 MiB"),
+    # Nor is this one: 512 bytes take 23 us and 1 KB 14 us.
+    ("MI300X", "inside", "<= 64 KiB"),
 }
 """Known to be worse, and why."""
 
@@ -232,6 +237,8 @@ def test_median_errors_on_published_measurements_are_those_promised() -> None:
     ok = found[found["status"] == "ok"]
     assert len(ok) / len(found) > 0.95
     errors = (ok["time_us"] / ok["measured_time_us"] - 1).abs()
-    medians = errors.groupby([ok["accelerator"], ok["band"]]).median()
-    missed = {key for key, error in medians.items() if error > TARGETS[key[1]]}
-    assert missed <= MISSED
+    fitted = ok["split"] == "calibration"
+    keys = [ok.loc[fitted, name] for name in ("accelerator", "scope", "band")]
+    medians = errors[fitted].groupby(keys).median()
+    missed = {key for key, error in medians.items() if error > TARGETS[key[2]]}
+    assert missed == MISSED

@@ -43,6 +43,23 @@ def test_the_headline_is_one_sentence() -> None:
     assert first == "llama3-405b-16k-h100: one step takes 352 ms, 47.7 M tokens/s, MFU 41.5% (palm)"
 
 
+def test_sharing_is_said_and_empty_links_are_not() -> None:
+    summary = sample_summary(SMALL)
+    text = " ".join(printed(*summary_tables(summary)).split())
+    assert (
+        "share links fairly, 30.0% taken by other jobs, ECMP routing, flows per pair 4, seed 0"
+        in text
+    )
+    assert "pipeline 4,064 0.199 0.208 1.046" in text
+    assert "nic out 9.6% 9.7% 1" in text
+    assert "port out" not in text
+    alone = {"sharing": "none", "background_share": 0.0, "routing": "even"}
+    summary |= {"network": alone, "transfers": {}, "links": []}
+    text = " ".join(printed(*summary_tables(summary)).split())
+    assert "each transfer has its links to itself, even routing" in text
+    assert "slow-down" not in text
+
+
 def test_breakdown_leaves_out_what_takes_no_time_and_adds_up() -> None:
     text = printed(*summary_tables(sample_summary(SMALL)))
     assert "exposed expert" not in text

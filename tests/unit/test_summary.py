@@ -17,6 +17,7 @@ from simulator.metrics.breakdown import NAMES, Breakdown
 from simulator.metrics.summary import recomputed_flops_per_token, summarise
 from simulator.parallel.blocks import Recomputation, Recompute
 from simulator.parallel.layout import Layout, Sharding
+from simulator.parallel.slots import Allocation, NodeChoice
 from simulator.workload.flops import Convention, forward_flops_per_token, model_flops_per_token
 
 if TYPE_CHECKING:
@@ -134,6 +135,39 @@ def _axes(summary: dict[str, Any]) -> dict[str, int]:
 def test_groups_that_communicate_are_listed(result: Result) -> None:
     assert _axes(result.summary) == {"tensor": 2, "data+context": 2, "pipeline": 2}
     assert _axes(simulate(job(Layout(data=1))).summary) == {}
+
+
+def test_groups_say_how_fast_they_are(result: Result) -> None:
+    """A hand-over of 1,024 tokens of 1,024 in bf16, split by the tensor group: 1 MiB to a peer."""
+    groups = {group["axis"]: group for group in result.summary["groups"]}
+    node = result.scenario.cluster.node
+    hand_over = groups["pipeline"]
+    assert hand_over["collective"] == "send_recv"
+    message = SEQUENCE * MODEL.hidden * 2 / 2
+    assert hand_over["message_mib"] == message / 2**20
+    seconds = node.pair_latency + message / node.pair_bandwidth
+    assert hand_over["message_time_us"] == pytest.approx(seconds * 1e6)
+    assert hand_over["bus_bandwidth_gb_per_s"] == pytest.approx(message / seconds / 1e9)
+    assert hand_over["latency_us"] == pytest.approx(node.pair_latency * 1e6, rel=1e-3)
+    assert groups["data+context"]["collective"] == "reduce_scatter"
+    assert groups["tensor"]["message_mib"] == SEQUENCE * MODEL.hidden * 2 / 2**20
+    for group in groups.values():
+        assert group["latency_us"] < group["message_time_us"]
+        assert group["bus_bandwidth_gb_per_s"] < group["line_rate_gb_per_s"]
+
+
+def test_scattered_nodes_are_slower_and_a_lost_one_is_skipped() -> None:
+    """64 ranks in eight nodes are under one leaf unless these are scattered over the cluster."""
+    wide = job(Layout(tensor=2, pipeline=8, data=4), micro_batches=8)
+    seconds = []
+    for choice, seed in ((NodeChoice.CONTIGUOUS, None), (NodeChoice.SCATTERED, 3)):
+        allocation = Allocation(nodes=choice, seed=seed)
+        summary = simulate(replace(wide, placement=allocation)).summary
+        assert summary["placement"] == {"nodes": choice.value, "seed": seed, "lost_nodes": []}
+        seconds.append(summary["step_time_s"])
+    assert seconds[0] < seconds[1]
+    skipped = replace(job(LAYOUT), placement=Allocation(lost_nodes=(0,)))
+    assert simulate(skipped).summary["step_time_s"] == simulate(job(LAYOUT)).summary["step_time_s"]
 
 
 def test_assumptions_name_what_this_job_simplifies(result: Result) -> None:
