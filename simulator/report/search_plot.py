@@ -57,9 +57,7 @@ def plot_layouts(ax: Axes, frame: pd.DataFrame, summary: Mapping[str, Any]) -> A
     time, memory = played["step_time_s"] / size, played["peak_memory_gib"]
     for chosen, colour in ((played["fits"], FITS), (~played["fits"], ALARM)):
         shown = chosen & (time <= most)
-        ax.scatter(
-            memory[shown], time[shown], s=6, color=colour, alpha=0.35, lw=0, rasterized=True
-        )
+        ax.scatter(memory[shown], time[shown], s=6, color=colour, alpha=0.35, lw=0, rasterized=True)
     front = frame[frame["on_front"]].sort_values("peak_memory_gib")
     ax.plot(
         front["peak_memory_gib"],

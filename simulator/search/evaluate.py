@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -35,8 +36,8 @@ WIDTH: Final = 64
 RESULT: Final = np.dtype(
     [("step_time", np.float64), ("peak_memory", np.float64), ("peak_stage", np.int32)]
 )
-"""Columns of a result: step time [s], NaN where memory falls short by more than `MARGIN` and nothing
-was played; memory of the fullest stage [B], and which that is."""
+"""Columns of a result: step time [s], NaN where memory falls short by more than `MARGIN` and
+nothing was played; memory of the fullest stage [B], and which that is."""
 
 
 class _Batch(NamedTuple):
@@ -70,7 +71,7 @@ class Evaluator:
         results = np.zeros(len(rows), dtype=RESULT)
         keys = rows[["schedule", "pipeline", "micro_batches", "virtual_stages"]]
         starts = [0, *(1 + np.flatnonzero(keys[1:] != keys[:-1])), len(rows)]
-        for begin, end in zip(starts, starts[1:], strict=False):
+        for begin, end in itertools.pairwise(starts):
             results[begin:end] = self._alike(rows[begin:end])
         return results
 
@@ -172,7 +173,8 @@ class Evaluator:
         per_parameter = np.array([part.per_parameter for part in static])
         constant = np.array([part.constant for part in static])
         lost = 1 + self._scenario.software.fragmentation
-        return batch.held * per_parameter + constant + peak * lost
+        whole: Floats = batch.held * per_parameter + constant + peak * lost
+        return whole
 
     def _step_times(self, batch: _Batch) -> Floats:
         """Return the step times of layouts [s]."""
@@ -193,7 +195,8 @@ class Evaluator:
         compute = np.maximum(compute, ready) + self._by_stage(batch, LayoutPrices.update)
         if batch.gathers and not software.parameter_gather_overlap:
             data = np.maximum(data, compute) + self._by_stage(batch, LayoutPrices.gather)
-        return np.maximum(np.maximum(compute, data), send).max(axis=0)
+        end: Floats = np.maximum(np.maximum(compute, data), send).max(axis=0)
+        return end
 
     def _play(
         self, batch: _Batch, compute: Floats, send: Floats, data: Floats, ended: Floats

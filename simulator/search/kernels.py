@@ -133,7 +133,7 @@ def order_actions(  # noqa: PLR0917 - numba calls by position
     return played, places
 
 
-def play_layouts(  # noqa: PLR0912, PLR0915, PLR0917, C901 - one loop, and numba calls by position
+def play_layouts(  # noqa: PLR0912, PLR0917, C901 - one loop, and numba calls by position
     stage: Narrow,
     row: Narrow,
     source: Narrow,
@@ -142,9 +142,9 @@ def play_layouts(  # noqa: PLR0912, PLR0915, PLR0917, C901 - one loop, and numba
     mark: NDArray[np.int8],
     virtual: Narrow,
     blocks: Indices,
-    split_first: bool,
-    split_last: bool,
-    blocking: bool,
+    split_first: bool,  # noqa: FBT001 - as above
+    split_last: bool,  # noqa: FBT001 - as above
+    blocking: bool,  # noqa: FBT001 - as above
     duration: Floats,
     transfer: Floats,
     gathered: Floats,
@@ -198,7 +198,7 @@ def play_layouts(  # noqa: PLR0912, PLR0915, PLR0917, C901 - one loop, and numba
         if source[at] >= 0:
             awaited = waiting[source[at]]
             for i in range(layouts):
-                clock[i] = lane[i] if lane[i] > awaited[i] else awaited[i]
+                clock[i] = max(awaited[i], lane[i])
         else:
             for i in range(layouts):
                 clock[i] = lane[i]
@@ -209,7 +209,7 @@ def play_layouts(  # noqa: PLR0912, PLR0915, PLR0917, C901 - one loop, and numba
             for block in range(blocks[chunk], blocks[chunk + 1]):
                 for i in range(layouts):
                     arrival[i] += gather[block, i]
-                    begin = clock[i] if clock[i] > arrival[i] else arrival[i]
+                    begin = max(arrival[i], clock[i])
                     clock[i] = begin + forward_part[block, i]
         elif split_last and mark[at] == LAST:
             chunk = virtual[at]
@@ -217,7 +217,7 @@ def play_layouts(  # noqa: PLR0912, PLR0915, PLR0917, C901 - one loop, and numba
                 for i in range(layouts):
                     clock[i] += backward_part[block, i]
                     free = data[here, i]
-                    data[here, i] = (clock[i] if clock[i] > free else free) + reduction[block, i]
+                    data[here, i] = (max(free, clock[i])) + reduction[block, i]
         else:
             took = duration[row[at]]
             for i in range(layouts):
@@ -234,7 +234,7 @@ def play_layouts(  # noqa: PLR0912, PLR0915, PLR0917, C901 - one loop, and numba
                 port = send[here]
                 for i in range(layouts):
                     lane[i] = clock[i]
-                    begin = clock[i] if clock[i] > port[i] else port[i]
+                    begin = max(port[i], clock[i])
                     clock[i] = begin + moving[i]
                     port[i] = clock[i]
         else:
@@ -350,5 +350,4 @@ def peaks(  # noqa: PLR0917 - as above
                 for i in range(layouts):
                     level[i] += flying * holds[i]
         for i in range(layouts):
-            if level[i] > peak[here, i]:
-                peak[here, i] = level[i]
+            peak[here, i] = max(peak[here, i], level[i])

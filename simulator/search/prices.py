@@ -181,9 +181,7 @@ class LayoutPrices:
 
     def norm(self) -> float:
         """Return the time of summing the gradient norm over a replica [s]."""
-        return self.memory.get(
-            ("norm", self._placed.model), lambda: self.gradients.norm().duration
-        )
+        return self.memory.get(("norm", self._placed.model), lambda: self.gradients.norm().duration)
 
     def tied_embedding(self) -> float:
         """Return the time of summing a tied embedding's gradient [s]."""
@@ -199,7 +197,9 @@ class LayoutPrices:
 
     def static(self) -> StaticPrice:
         """Return what a rank holds throughout the step."""
-        return self.memory.get(("static", self._shard, self._sharing, self._pipelined), self._price_static)
+        return self.memory.get(
+            ("static", self._shard, self._sharing, self._pipelined), self._price_static
+        )
 
     def _planned(self, block: _Block) -> PlacedBlock:
         """Return a block of this shard as the workload has it."""
@@ -392,10 +392,12 @@ class PriceMemory:
     def _place(self, candidate: Candidate) -> Placed:
         scenario = scenario_of(self.scenario, candidate)
         placement = placement_of(scenario)
-        spans = (placement.tensor, placement.context, placement.gradient, placement.model)
         return Placed(
             placement,
-            *(self._number(placed.span) for placed in spans),
+            tensor=self._number(placement.tensor.span),
+            context=self._number(placement.context.span),
+            gradient=self._number(placement.gradient.span),
+            model=self._number(placement.model.span),
             links=self._number(placement.stage_links),
             tied=self._number(placement.stage_links[-1]),
         )

@@ -156,8 +156,6 @@ def differences(
 
     The largest first; parts that differ by less than `TELLING` are left out.
     """
-    shares = {
-        name: (seconds - best.get(name, 0.0)) / step_time for name, seconds in parts.items()
-    }
+    shares = {name: (seconds - best.get(name, 0.0)) / step_time for name, seconds in parts.items()}
     telling = {name: share for name, share in shares.items() if abs(share) >= TELLING}
     return dict(sorted(telling.items(), key=lambda item: -abs(item[1])))

@@ -117,9 +117,7 @@ def search_layouts(
     store = None if out is None else Store(out, scenario, rows)
     results = np.zeros(len(rows), dtype=RESULT)
     done = 0
-    for number, found in _finished(
-        unshared(scenario), rows, store, workers=workers, dask=dask
-    ):
+    for number, found in _finished(unshared(scenario), rows, store, workers=workers, dask=dask):
         results[number * CHUNK : number * CHUNK + len(found)] = found
         done += len(found)
         on_progress(done, len(rows))

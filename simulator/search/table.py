@@ -42,9 +42,7 @@ def columns_of(
     capacity = scenario.cluster.accelerator.memory
     seconds = results["step_time"]
     columns["step_time_s"] = seconds
-    columns["tokens_per_s_per_accelerator"] = (
-        scenario.batch.tokens / seconds / rows["accelerators"]
-    )
+    columns["tokens_per_s_per_accelerator"] = scenario.batch.tokens / seconds / rows["accelerators"]
     columns["peak_memory_gib"] = results["peak_memory"] / GIB
     columns["peak_stage"] = results["peak_stage"]
     columns["memory_headroom_gib"] = (capacity - results["peak_memory"]) / GIB

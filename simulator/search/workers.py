@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import cache
 from multiprocessing import get_context
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from simulator import __version__
 from simulator.errors import SimulatorError
@@ -171,7 +171,7 @@ def _on_dask(
             client.cancel(list(futures), force=True)
 
 
-def _distributed():  # type: ignore[no-untyped-def]  # noqa: ANN202 - an optional library
+def _distributed() -> Any:  # noqa: ANN401 - an optional library
     """Return the library, or say how it is installed."""
     try:
         import distributed  # noqa: PLC0415 - an optional library, slow to import
@@ -183,7 +183,7 @@ def _distributed():  # type: ignore[no-untyped-def]  # noqa: ANN202 - an optiona
 
 
 @contextmanager
-def _client(address: str, workers: int | None):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _client(address: str, workers: int | None) -> Iterator[Any]:
     """Yield a client of the scheduler at ``address``; one started here ends with it."""
     distributed = _distributed()
     if address == LOCAL:
@@ -208,7 +208,7 @@ def _client(address: str, workers: int | None):  # type: ignore[no-untyped-def] 
         yield client
 
 
-def _require_same_version(client) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def _require_same_version(client: Any) -> None:  # noqa: ANN401 - of an optional library
     """Refuse a cluster without workers, or whose workers compute otherwise."""
     try:
         client.wait_for_workers(1, timeout=DASK_TIMEOUT)

@@ -17,6 +17,10 @@ NARROW = (
 )
 
 
+SMALL = ("llama-13b-64-a100", "batch.global_batch=128")
+"""A scenario of few micro-batches."""
+
+
 def scenario(name: str = "llama-13b-64-a100", *overrides: str) -> Scenario:
     """Return a shipped scenario with overrides."""
     return load_scenario(SCENARIOS / f"{name}.yaml", overrides=overrides)

@@ -120,11 +120,11 @@ def test_a_job_of_another_size_keeps_its_batch() -> None:
 
 
 def test_an_empty_space_is_an_error() -> None:
-    with pytest.raises(SimulatorError, match="no legal layout.*global batch.*widen it"):
+    with pytest.raises(SimulatorError, match=r"no legal layout.*global batch.*widen it"):
         candidates(replace(scenario(), space=Space(tensor=(7,))))
 
 
 def test_an_order_must_be_a_permutation() -> None:
     space = Space(order=((Axis.TENSOR, Axis.DATA),))
-    with pytest.raises(SimulatorError, match="space.order: each must name"):
+    with pytest.raises(SimulatorError, match=r"space\.order: each must name"):
         candidates(replace(scenario(), space=space))

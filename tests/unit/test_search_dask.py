@@ -7,7 +7,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from search_samples import NARROW, scenario
+from search_samples import NARROW, SMALL, scenario
 
 from simulator.errors import SimulatorError
 from simulator.search import search as search_module
@@ -32,7 +32,7 @@ def cluster() -> Iterator[object]:
 
 def test_a_killed_worker_loses_nothing(cluster: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search_module, "CHUNK", 50)
-    base = scenario("llama-13b-64-a100", NARROW)
+    base = scenario(*SMALL, NARROW)
     expected = search_layouts(base, workers=1)
     address: str = cluster.scheduler_address  # type: ignore[attr-defined]
     with distributed.Client(address) as client:
@@ -55,12 +55,12 @@ def test_a_scheduler_that_is_not_there_is_an_error_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("simulator.search.workers.DASK_TIMEOUT", 0.5)
-    base = scenario("llama-13b-64-a100", NARROW)
+    base = scenario(*SMALL, NARROW)
     with pytest.raises(SimulatorError, match=r"no Dask scheduler answers at tcp://127.0.0.1:9"):
         search_layouts(base, dask="tcp://127.0.0.1:9")
 
 
 def test_an_address_that_is_none_is_an_error() -> None:
-    base = scenario("llama-13b-64-a100", NARROW)
+    base = scenario(*SMALL, NARROW)
     with pytest.raises(SimulatorError, match="no Dask scheduler answers at nowhere://x"):
         search_layouts(base, dask="nowhere://x")
