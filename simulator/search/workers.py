@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+from collections import deque
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import cache
+from itertools import pairwise
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,7 +25,7 @@ from simulator.search.evaluate import Evaluator
 from simulator.search.replay import evaluate_by_engine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from concurrent.futures import Future
 
     import numpy as np
@@ -39,10 +41,12 @@ CHUNK: Final = 1024
 """Candidates of a chunk: a second of work at most, a thousandth of a search's memory."""
 FEW: Final = 2 * CHUNK
 """Candidates below which starting processes costs more than they save."""
-AHEAD: Final = 3
-"""Chunks in the queue per worker, so that none waits for the next."""
+AHEAD: Final = 2
+"""Chunks handed to a process at once, so that it need not wait for the next."""
 ATTEMPTS: Final = 3
-"""Times that work lost with its process is given out again before the search gives up."""
+"""Times that a chunk lost with a worker of a Dask cluster is given out again."""
+MOST_LOST: Final = 8
+"""Chunks lost with processes of this machine before the search gives up."""
 DASK_TIMEOUT: Final = 5.0
 """How long a scheduler may take to answer [s]."""
 LOCAL: Final = "local"
@@ -103,40 +107,89 @@ def _here(scenario: Scenario, chunks: Chunks) -> Iterator[Finished]:
 
 
 def _on_cores(scenario: Scenario, chunks: Chunks, workers: int) -> Iterator[Finished]:
-    """Yield chunks from processes; those of a pool that broke are given to a new one."""
-    left, attempts = dict(chunks), 0
-    pickled = pickle.dumps(scenario)
-    while left:
-        try:
-            for number, results in _pooled(pickled, left, workers):
-                del left[number]
-                attempts = 0
-                yield number, results
-        except BrokenProcessPool:
-            attempts += 1
-            if attempts > ATTEMPTS:
-                raise SimulatorError(
-                    f"a process died {attempts} times while it tried layouts, perhaps for want of "
-                    f"memory; try fewer --workers"
-                ) from None
+    """Yield chunks from processes, each with a part of the candidates that lie together.
 
-
-def _pooled(scenario: bytes, chunks: Chunks, workers: int) -> Iterator[Finished]:
-    """Yield chunks from one pool of processes, a few of them queued at a time."""
-    # Spawned, not forked: the progress bar is a thread, and forks of threads may hang.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_ignore_interrupts)
-    waiting = iter(list(chunks.items()))
-    running: dict[Future[NDArray[np.void]], int] = {}
+    Neighbours share prices, so a process that keeps to its part prices little twice; one that is
+    done takes over from the end of the longest part. What a process takes to its grave is given to
+    another one.
+    """
+    pickled, lost = pickle.dumps(scenario), 0
+    desks = [_Desk(part) for part in _parts(list(chunks), workers)]
+    running: dict[Future[NDArray[np.void]], tuple[_Desk, int]] = {}
     try:
         while True:
-            while len(running) < AHEAD * workers and (item := next(waiting, None)) is not None:
-                running[pool.submit(evaluate_chunk, scenario, item[1])] = item[0]
+            for desk in desks:
+                while desk.busy < AHEAD and (number := _next(desk, desks)) is not None:
+                    running[desk.submit(pickled, chunks[number])] = desk, number
             if not running:
                 return
             for done in wait(running, return_when=FIRST_COMPLETED).done:
-                yield running.pop(done), done.result()
+                desk, number = running.pop(done)
+                desk.busy -= 1
+                try:
+                    results = done.result()
+                except BrokenProcessPool:
+                    lost += 1
+                    _require_few(lost)
+                    desk.restart(number)
+                    continue
+                yield number, results
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        for desk in desks:
+            desk.pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Desk:
+    """A process and the chunks that lie before it."""
+
+    def __init__(self, numbers: Iterable[int]) -> None:
+        self.left = deque(numbers)
+        self.busy = 0
+        """Chunks handed to the process."""
+        self.pool = _new_pool()
+
+    def submit(self, scenario: bytes, rows: Rows) -> Future[NDArray[np.void]]:
+        """Hand a chunk to the process."""
+        try:
+            future = self.pool.submit(evaluate_chunk, scenario, rows)
+        except BrokenProcessPool:
+            self.pool.shutdown(wait=False)
+            self.pool = _new_pool()
+            future = self.pool.submit(evaluate_chunk, scenario, rows)
+        self.busy += 1
+        return future
+
+    def restart(self, number: int) -> None:
+        """Put back a chunk that the process died with; another process takes its place."""
+        self.left.appendleft(number)
+
+
+def _parts(numbers: list[int], count: int) -> list[list[int]]:
+    """Return the numbers in so many runs of about the same length."""
+    ends = [len(numbers) * part // count for part in range(count + 1)]
+    return [numbers[begin:end] for begin, end in pairwise(ends)]
+
+
+def _next(desk: _Desk, desks: list[_Desk]) -> int | None:
+    """Return the next chunk of a desk, or the last of the fullest; None if all are empty."""
+    if desk.left:
+        return desk.left.popleft()
+    fullest = max(desks, key=lambda other: len(other.left))
+    return fullest.left.pop() if fullest.left else None
+
+
+def _new_pool() -> ProcessPoolExecutor:
+    # Spawned, not forked: the progress bar is a thread, and forks of threads may hang.
+    return ProcessPoolExecutor(1, get_context("spawn"), initializer=_ignore_interrupts)
+
+
+def _require_few(lost: int) -> None:
+    """Refuse to go on when processes keep dying."""
+    if lost > MOST_LOST:
+        raise SimulatorError(
+            f"processes that tried layouts died with {lost} chunks of them, perhaps for want of "
+            f"memory; try fewer --workers"
+        )
 
 
 def _ignore_interrupts() -> None:

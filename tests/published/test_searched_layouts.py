@@ -10,7 +10,6 @@ with the best of all runs of that model and length.
 from __future__ import annotations
 
 import csv
-from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple

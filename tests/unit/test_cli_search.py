@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -29,7 +30,7 @@ def test_tables_name_the_best_and_what_others_lose() -> None:
     assert "legal layouts" in done.stdout
     assert "Best by step time" in done.stdout
     assert "Pareto front of time and memory" in done.stdout
-    assert "% bubble" in done.stdout
+    assert re.search(r"\+\d\.\d% (compute|recompute|bubble|exposed)", done.stdout)
     assert done.stderr == ""
 
 
@@ -74,13 +75,6 @@ def test_a_scenario_with_profiles_of_its_own_stands_alone(tmp_path: Path) -> Non
     (own / "software" / "mine.yaml").unlink()
     step = json.loads(invoke("run", out / "best.yaml", "--json").stdout)
     assert step["step_time_s"] == found["best"][0]["step_time_s"]
-    assert step["software"] == found_software(found, step)
-
-
-def found_software(found: dict[str, object], step: dict[str, object]) -> object:
-    """Return the name of the stack; the search's summary has the scenario's name alone."""
-    assert found["scenario"] == step["scenario"]
-    return step["software"]
 
 
 def test_quiet_is_one_line() -> None:

@@ -6,6 +6,8 @@ import json
 import multiprocessing
 import os
 import signal
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -154,14 +156,15 @@ def test_processes_give_the_same_and_survive_the_death_of_one(whole: Search) -> 
 def test_processes_that_keep_dying_are_an_error(
     whole: Search, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_arguments: object) -> Iterator[object]:
-        raise workers_module.BrokenProcessPool
-        yield
+    def broken(*_arguments: object) -> Future[object]:
+        future: Future[object] = Future()
+        future.set_exception(BrokenProcessPool())
+        return future
 
-    monkeypatch.setattr(workers_module, "_pooled", broken)
+    monkeypatch.setattr(workers_module.ProcessPoolExecutor, "submit", broken)
     monkeypatch.setattr(workers_module, "FEW", 0)
     monkeypatch.setattr(search_module, "CHUNK", SMALL_CHUNK)
-    with pytest.raises(SimulatorError, match=r"died 4 times.*fewer --workers"):
+    with pytest.raises(SimulatorError, match=r"died with 9 chunks.*fewer --workers"):
         search_layouts(whole.scenario, workers=2)
 
 
