@@ -28,14 +28,14 @@ from simulator.hardware.fabric import Fabric
 from simulator.hardware.node import Node
 from simulator.report.validation_document import markdown_table
 from simulator.units import KIB, MICRO
-from simulator.validation.collectives import (
+from simulator.validation.collective_sites import (
     RINGS,
     default_fabric,
     node_of,
-    predict,
     site_of,
     span_of,
 )
+from simulator.validation.collectives import predict
 from simulator.validation.tables import read_table
 
 if TYPE_CHECKING:
@@ -70,9 +70,9 @@ WAYS: Final = ("shipped", "left out", "two runs")
 """How a source is predicted."""
 HEADING: Final = """# Collectives on a new site
 
-`python benchmarks/fit_collectives.py TABLE.csv --write` wrote this page from {table}: {rows:,}
-timings of nccl-tests, rccl-tests and benchmarks of PyTorch. A cell holds three median absolute
-errors in %: of messages to 64 KiB, to 16 MiB, and above.
+`python benchmarks/fit_collectives.py TABLE.csv --write` wrote this page from {table}:
+{rows:,} timings of nccl-tests, rccl-tests and benchmarks of PyTorch. A cell holds three median
+absolute errors in %: of messages to 64 KiB, to 16 MiB, and above.
 
 * **shipped**: the profiles as they are. The rows of most sources fitted them: quality of fit. Those
   marked * fitted nothing.
@@ -87,9 +87,9 @@ A band is empty where the source or all others have no rows, and a cell where th
 few to fit.
 """
 READING: Final = """
-Above 16 MiB a part's other sources tell most of what there is to know. Below, they do not: library,
-host and launch decide, and sources differ among themselves by as much as they are mispredicted. A
-launch latency alone does not mend that; a curve of the site does
+The medians are those of sources that others can predict. Above 16 MiB these tell most of what there
+is to know of a site; below, they do not. Library, host and launch decide there, of which a launch
+latency alone does not tell enough; a curve of the site does
 ([calibrate](hardware.md#what-a-site-sets)).
 """
 

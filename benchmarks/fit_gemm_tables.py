@@ -5,6 +5,12 @@ Run from the repository root, for example::
     PYTHONPATH=. python benchmarks/fit_gemm_tables.py gemm.parquet bfloat16 \
         b200-sxm gb200 --library trtllm --constants
 
+Hopper's bf16 table, this project's own rows counted twelve times::
+
+    PYTHONPATH=. python benchmarks/fit_gemm_tables.py benchmarks/measurements/h200/gemm.csv bf16 \
+        h200-sxm ... --also gemm.parquet --also-parts h200-sxm h100-sxm --faster 1.03 \
+        --library trtllm --aligned --smoothness 0.3 --pin 100 --m 64 128 256 ... 32768 ...
+
 Reads the operator database's table or this project's ``gemm.csv``. Layers, pairs (n, k), are held
 out by a stable hash. Parts named together share constants and table, and one named twice counts
 twice; the profile is edited by hand.
@@ -24,17 +30,23 @@ from scipy.optimize import least_squares
 from simulator.calibration.operators import read_gemms, with_shapes
 from simulator.calibration.shape_fit import Smoothing, fitted_table
 from simulator.hardware.gemm_costs import gemm_time
+from simulator.hardware.operator_tables import PRECISIONS
 from simulator.hardware.shape_table import LoadedTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import pandas as pd
     from gemm_rows import Array, Axes, Rows
 
     from simulator.hardware.shape_table import ShapeTable
 
 CASTS: Final = ("fp8", "fp8_block", "nvfp4")
 """Dtypes whose rows in the operator database hold casts of the input: not part of the GEMM."""
+CAST_BYTES: Final = 3.0
+"""bf16 read, eight bits written: one pass of a cast, by which its time is printed."""
+ALIGNMENT: Final = 16
+"""Rows: half of the database's m are one more than a multiple, which no training step has."""
 OUTLIER: Final = 0.05
 """Logarithmic error from which a row counts less than its square."""
 AXIS_M: Final = (128, 256, 512, 1024, 2048, 4096, 8192, 32768)
@@ -53,14 +65,21 @@ def main() -> None:
     parser.add_argument("--constants", action="store_true", help="refit the constants, too")
     parser.add_argument("--smoothness", type=float, default=1.0, help="of the table, in rows")
     parser.add_argument("--pin", type=float, default=0.0, help="weight of none in long products")
-    parser.add_argument("--passes", type=float, help="of the casts over the input, if known")
+    parser.add_argument("--also", type=Path, help="operator database, beside tables of ours")
+    parser.add_argument("--also-parts", nargs="+", default=[], help="its parts")
+    parser.add_argument("--faster", type=float, default=1.0, help="its library than ours, times")
+    parser.add_argument("--aligned", action="store_true", help="only m in multiples of 16")
+    parser.add_argument("--passes", type=float, help="of 3 B of the casts over the input, if known")
     for axis in "mnk":
         points = AXIS_M if axis == "m" else AXIS_NK
         parser.add_argument(f"--{axis}", type=int, nargs="+", default=points)
     arguments = parser.parse_args()
-    frame = read_gemms(arguments.table)
-    frame = frame[frame["dtype"] == arguments.dtype]
+    frame = products(arguments.table, arguments)
     tables = [rows_of(frame, name, arguments.library) for name in arguments.parts]
+    if arguments.also:
+        frame = products(arguments.also, arguments)
+        frame["time_us"] *= arguments.faster
+        tables += [rows_of(frame, name, arguments.library) for name in arguments.also_parts]
     values = np.array([getattr(tables[0].part.kernels.gemm, name) for name in NAMES])
     print("profile", *(f"{table.part.name}: {quality(table)}" for table in tables), sep="\n  ")
     fits = [table.only(~table.held_out) for table in tables]
@@ -68,15 +87,18 @@ def main() -> None:
     if arguments.constants:
         values = fitted(fits, values)
     if "library" in frame and arguments.dtype in CASTS:
-        cast = fitted_cast(fits, values, arguments.passes)
-    print("constants", dict(zip(NAMES, values.tolist(), strict=True)), "casts", cast)
+        bandwidth = tables[0].part.achievable_memory_bandwidth / CAST_BYTES
+        known = arguments.passes / bandwidth if arguments.passes else None
+        cast = fitted_cast(fits, values, known)
+        print(f"casts: {1e6 * cast[0]:.1f} us and {cast[1] * bandwidth:.2f} passes of 3 B")
+    print("constants", dict(zip(NAMES, values.tolist(), strict=True)))
     axes = (arguments.m, arguments.n, arguments.k)
     smoothness, pin = arguments.smoothness, arguments.pin
     table = shared_table(fits, values, cast, axes, smoothness=smoothness, pin=pin)
     print(f"first: {axes[0]}\nsecond: {axes[1]}\nthird: {axes[2]}")
     print("percent: [" + ", ".join(str(int(value)) for value in table.percent) + "]")
     print("held out: median, 90th percentile; plain | with the table | where casts are < 30 %")
-    for rows in {rows.part.name: rows for rows in tables}.values():
+    for rows in {(rows.part.name, len(rows.time)): rows for rows in tables}.values():
         check(rows, values)
         held = rows.only(rows.held_out)
         added = cast_time(held, cast)
@@ -85,6 +107,13 @@ def main() -> None:
         errors = [(time + added) / held.time - 1 for time in (plain, plain * factor)]
         errors.append(errors[1][added < 0.3 * held.time])
         print(f"  {rows.part.name}", *map(summary, errors), sep=" | ")
+
+
+def products(path: Path, arguments: argparse.Namespace) -> pd.DataFrame:
+    """Return the rows of a table at the precision that the command line names."""
+    frame = read_gemms(path)
+    known = frame["dtype"].map(PRECISIONS) == PRECISIONS[arguments.dtype]
+    return frame[known & (frame["m"] % ALIGNMENT == 0) if arguments.aligned else known]
 
 
 def fitted(tables: list[Rows], values: Array) -> Array:
@@ -96,11 +125,11 @@ def fitted(tables: list[Rows], values: Array) -> Array:
     return solved(residuals, values)
 
 
-def fitted_cast(tables: list[Rows], values: Array, passes: float | None) -> Array:
-    """Return launches [s] and passes of the casts, while the rates of the GEMM move, too."""
+def fitted_cast(tables: list[Rows], values: Array, element_time: float | None) -> Array:
+    """Return launches [s] and time per element [s] of the casts; the GEMM's rates move, too."""
 
     def cast(at: Array) -> Array:
-        return np.array([at[3], at[4] if passes is None else passes])
+        return np.array([at[3], at[4] if element_time is None else element_time])
 
     def residuals(at: Array) -> Array:
         constants = np.array([at[0], at[1], values[2], at[2]])
@@ -111,7 +140,8 @@ def fitted_cast(tables: list[Rows], values: Array, passes: float | None) -> Arra
             ]
         )
 
-    return cast(solved(residuals, np.array([values[0], values[1], values[3], 5e-6, 1.5])))
+    start = 1.5 * CAST_BYTES / tables[0].part.achievable_memory_bandwidth
+    return cast(solved(residuals, np.array([values[0], values[1], values[3], 5e-6, start])))
 
 
 def solved(residuals: Callable[[Array], Array], start: Array) -> Array:
@@ -120,7 +150,7 @@ def solved(residuals: Callable[[Array], Array], start: Array) -> Array:
         residuals,
         start,
         bounds=(0.0, np.inf),
-        x_scale=np.maximum(start, 1e-7),
+        x_scale=np.maximum(start, 1e-13),
         diff_step=1e-3,
         loss="soft_l1",
         f_scale=OUTLIER,

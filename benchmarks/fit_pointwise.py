@@ -43,11 +43,16 @@ OUTLIER: Final = 0.05
 
 
 class Measurement(NamedTuple):
-    """One row: the operation, its device time [s], and whether the fit may see it."""
+    """One row: the kernels by kind, their device time [s], and whether the fit may see it."""
 
-    operator: Pointwise
+    chain: tuple[Pointwise, ...]
     time: float
     held_out: bool
+
+    @property
+    def kind(self) -> str:
+        """The kind of its kernels; no rate is fitted to a chain of several."""
+        return self.chain[0].kind if len(self.chain) == 1 else "chains of several kinds"
 
 
 def main() -> None:
@@ -58,7 +63,8 @@ def main() -> None:
     arguments = parser.parse_args()
     accelerator = validate(Accelerator, Catalog().document("accelerator", arguments.accelerator))
     rows = measurements(arguments.table)
-    for kind, group in by(rows, lambda row: row.operator.kind):
+    alike = [row for row in rows if len(row.chain) == 1]
+    for kind, group in by(alike, lambda row: row.kind):
         overhead, share = fitted([row for row in group if not row.held_out], accelerator)
         print(f"{kind}: kernel_overhead_us {1e6 * overhead:.2f}, bandwidth {share:.3f}")
     for label, chosen in (
@@ -66,9 +72,9 @@ def main() -> None:
         ("held out", [row for row in rows if row.held_out]),
         ("all", rows),
     ):
-        for kind, group in [*by(chosen, lambda row: row.operator.kind), ("together", chosen)]:
+        for kind, group in [*by(chosen, lambda row: row.kind), ("together", chosen)]:
             print(f"{label}, {kind}: {errors(group, accelerator)}")
-    for name, group in by(rows, lambda row: row.operator.name):
+    for name, group in by(rows, lambda row: row.chain[0].name):
         print(f"{name}: {errors(group, accelerator)}")
 
 
@@ -79,10 +85,10 @@ def measurements(path: Path) -> list[Measurement]:
     result = []
     for row in table:
         held_out = is_held_out(f"{row['op']}x{row['rows']}x{row['cols']}")
-        operator = pointwise_of(row)
-        if operator.n_bytes >= SMALLEST:
-            time = float(row["time_us"]) * MICRO - added_time(operator, events=timed_by_events(row))
-            result.append(Measurement(operator, time, held_out))
+        chain = pointwise_of(row)
+        if sum(operator.n_bytes for operator in chain) >= SMALLEST:
+            added = added_time(chain[0], events=timed_by_events(row))
+            result.append(Measurement(chain, float(row["time_us"]) * MICRO - added, held_out))
     return result
 
 
@@ -98,8 +104,8 @@ def by(
 
 def fitted(rows: Sequence[Measurement], accelerator: Accelerator) -> tuple[float, float]:
     """Return overhead [s] of one kernel and share of the bandwidth, fitted in log error."""
-    kernels = np.array([row.operator.kernels for row in rows])
-    moving = np.array([row.operator.n_bytes for row in rows])
+    kernels = np.array([row.chain[0].kernels for row in rows])
+    moving = np.array([row.chain[0].n_bytes for row in rows])
     moving /= accelerator.achievable_memory_bandwidth
     measured = np.array([row.time for row in rows])
 
@@ -118,7 +124,8 @@ def errors(rows: Sequence[Measurement], accelerator: Accelerator) -> str:
     """Return count, median, 90th percentile and bias of the profile's relative errors."""
     if not rows:
         return "no rows"
-    relative = np.array([pointwise_time(row.operator, accelerator) / row.time for row in rows]) - 1
+    modelled = [sum(pointwise_time(part, accelerator) for part in row.chain) for row in rows]
+    relative = np.array(modelled) / np.array([row.time for row in rows]) - 1
     size = np.abs(relative)
     return (
         f"{len(rows)} rows, median {np.median(size):.1%}, p90 {np.quantile(size, 0.9):.1%}, "

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 NAMES: Final = ("burst_rate", "tile_overhead", "kernel_overhead", "bandwidth")
 """Constants that are refitted."""
-CAST_BYTES: Final = 3.0
-"""bf16 read, eight bits written."""
 LONG: Final = 10
 """Times the boost time from which a product runs at the sustained rate, as in training."""
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -98,6 +96,9 @@ def long_points(rows: Rows, values: Array, axes: Axes) -> np.ndarray[Any, np.dty
 
 
 def cast_time(rows: Rows, cast: Array) -> Array:
-    """Return the time [s] of casts of the input: launches, and passes over it."""
-    n_bytes = CAST_BYTES * rows.sizes[:, 0] * rows.sizes[:, 2]
-    return np.asarray(cast[0] + cast[1] * n_bytes / rows.part.achievable_memory_bandwidth)
+    """Return the time [s] of casts of the input: launches, and passes over it.
+
+    ``cast``: launches [s] and seconds per element. Instructions bound these casts, so that parts
+    of one die share them, whatever their memory.
+    """
+    return np.asarray(cast[0] + cast[1] * rows.sizes[:, 0] * rows.sizes[:, 2])

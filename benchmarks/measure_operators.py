@@ -6,9 +6,9 @@ it needs::
     python benchmarks/measure_operators.py --out measurements/mine
 
 writes gemm.csv, gemm_alignment.csv, sustained.csv, accumulation.csv, attention.csv,
-grouped_gemm.csv, pointwise.csv, pointwise_kernels.csv, launches.csv, misc.csv and overlap.csv, in
-the formats of `benchmarks/measurements`. ``--quick`` takes a tenth of the shapes. Times are
-medians; the level-2 cache is flushed or outgrown.
+attention_latent.csv, grouped_gemm.csv, pointwise.csv, pointwise_kernels.csv, launches.csv, misc.csv
+and overlap.csv, in the formats of `benchmarks/measurements`. ``--quick`` takes a tenth of the
+shapes. Times are medians; the level-2 cache is flushed or outgrown.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 TABLES: Final = (
     "misc", "pointwise", "launches", "overlap",
-    "attention", "sustained", "accumulation", "gemm_alignment", "gemm", "grouped_gemm",
+    "attention", "attention_latent", "sustained", "accumulation", "gemm_alignment",
+    "gemm", "grouped_gemm",
 )  # fmt: skip
 
 
@@ -104,6 +105,7 @@ def measured(name: str, out: Path, *, quick: bool) -> dict[str, list[Row]]:
         "misc": lambda: facts.measure(quick=quick),
         "launches": launches.measure,
         "attention": lambda: attention.measure(quick=quick),
+        "attention_latent": lambda: attention.measure_latent(quick=quick),
         "sustained": sustained.measure,
         "accumulation": sustained.measure_accumulation,
         "gemm_alignment": products.measure_alignment,

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from simulator.engine.choice import play, require_engine
 from simulator.errors import SimulatorError
 from simulator.metrics import memory as stage_memory
+from simulator.metrics.islands import across_islands
 from simulator.metrics.memory import StageMemory, memory_of
 from simulator.metrics.samples import StepSamples, sample_steps
 from simulator.metrics.summary import summarise
 from simulator.metrics.variation import perturbation_summary, variation_summary
 from simulator.program.build import Plan, build_program, make_plan
-from simulator.program.classes import perturbed
+from simulator.program.classes import move, perturbed
 from simulator.program.perturbations import Perturbations
 from simulator.scenario import Scenario, load_scenario
 
@@ -158,10 +159,12 @@ def simulate(
     program = build_program(plan)
     played, player = play(program, engine)
     priced = played.step_time
+    placed = plan
     if perturbations:
         played, player = play(perturbed(program, plan, perturbations), engine)
-    memory = memory_of(played, plan)
-    summary = summarise(played, plan, memory, player)
+        placed = move(plan, perturbations)
+    memory = memory_of(played, placed)
+    summary = summarise(played, placed, memory, player)
     samples = None
     if perturbations:
         summary["perturbations"] = perturbation_summary(perturbations, priced)
@@ -171,9 +174,28 @@ def simulate(
         summary["variation"] = variation_summary(samples, plan, variation, given, priced)
     return Result(
         scenario=scenario,
-        summary=summary,
-        plan=plan,
+        summary=summary | across_islands(placed, memory),
+        plan=placed,
         played=played,
         memory=memory,
         samples=samples,
     )
+
+
+def step_time(scenario: Scenario, *, engine: str = "auto") -> float:
+    """Return the time of one training step of ``scenario`` [s] and nothing else of it.
+
+    A search asks for it many times over; memory and breakdown are left out.
+
+    Parameters
+    ----------
+    scenario, engine
+        As `simulate`.
+
+    Raises
+    ------
+    SimulatorError
+        If there is no such engine, it cannot play this step, or the part cannot run the scenario.
+    """
+    require_engine(engine)
+    return play(build_program(make_plan(scenario)), engine)[0].step_time

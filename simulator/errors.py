@@ -3,6 +3,7 @@
     SimulatorError              a message for the user; exit code 2
     ├── DocumentError           a file is missing, unreadable or not YAML
     ├── ScenarioError           a scenario or profile holds mistakes (all of them, with lines)
+    │   └── MisfitError         each field is right by itself, but they do not go together
     ├── ProfileError            numbers of one profile contradict one another
     ├── LayoutError             degrees, batch and cluster do not fit together
     ├── ScheduleError           a schedule is malformed or cannot run
@@ -67,3 +68,10 @@ class ScenarioError(SimulatorError):
         """Keep the problems; the message is one line for each."""
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in problems))
+
+
+class MisfitError(ScenarioError):
+    """Fields that are right by themselves break a rule between them: a layout on another cluster.
+
+    Where scenarios are compared it is a result, not a mistake.
+    """

@@ -22,7 +22,7 @@ from typing import (
     get_type_hints,
 )
 
-from pydantic import BeforeValidator, Field, Strict
+from pydantic import BeforeValidator, Discriminator, Field, Strict, Tag
 from pydantic_core import core_schema
 
 from simulator import units
@@ -110,6 +110,24 @@ Numbers = Annotated[
     tuple[Annotated[float, Field(allow_inf_nan=False)], ...], BeforeValidator(_numbers)
 ]
 """A table of numbers, written as text with blanks and line breaks between them."""
+
+
+def told_apart(key: str, *, present: type, absent: type) -> Discriminator:
+    """Return what chooses between two records, members of a union each tagged by `called`.
+
+    ``present`` if the document's mapping has the key ``key``, else ``absent``.
+    """
+
+    def choose(value: object) -> str:
+        has = isinstance(value, dict) and key in value
+        return (present if has else absent).__name__
+
+    return Discriminator(choose)
+
+
+def called(cls: type) -> Tag:
+    """Return the tag by which `told_apart` chooses the record ``cls``."""
+    return Tag(cls.__name__)
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)

@@ -46,7 +46,9 @@ class AttentionKernel(StrEnum):
     """Generation of the attention implementation: decides its speed and what it stores."""
 
     UNFUSED = "unfused"
-    """Scores, scaling, mask, softmax and dropout as separate kernels over s x s scores."""
+    """Scores, mask, softmax in fp32 and dropout as separate kernels over s x s scores."""
+    UNFUSED_BF16 = "unfused_bf16"
+    """The same with the softmax in the scores' own format."""
     FUSED_SOFTMAX = "fused_softmax"
     """Megatron's fused scale-mask-softmax; scores still in memory."""
     FLASH1 = "flash1"
@@ -57,7 +59,11 @@ class AttentionKernel(StrEnum):
     @property
     def stores_scores(self) -> bool:
         """Whether the s x s scores are written to memory and saved for the backward pass."""
-        return self in (AttentionKernel.UNFUSED, AttentionKernel.FUSED_SOFTMAX)
+        return self in (
+            AttentionKernel.UNFUSED,
+            AttentionKernel.UNFUSED_BF16,
+            AttentionKernel.FUSED_SOFTMAX,
+        )
 
 
 class LossKernel(StrEnum):
@@ -129,7 +135,10 @@ class Kernels:
     """bf16 weight gradients of a whole pass are held and added to the gradient buffer at its end
     (a plain PyTorch loop); otherwise each layer's as it comes."""
     dropout: Flag
-    """Dropout active: masks are saved (one byte per element)."""
+    """Dropout active on embeddings and branches: masks are saved (one byte per element)."""
+    attention_dropout: Flag
+    """Dropout active on attention weights: where these are stored, so are their mask and what is
+    left of them. A flash-type kernel drops on the way; its time for that is neglected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +157,11 @@ class Gemm:
     def flops(self) -> float:
         """FLOPs, a multiply-add counted as two."""
         return 2.0 * self.groups * self.m * self.n * self.k
+
+    @property
+    def elements(self) -> int:
+        """Elements of the result."""
+        return self.groups * self.m * self.n
 
     @property
     def n_bytes(self) -> float:
@@ -178,6 +192,13 @@ class GroupedGemm:
         return 2.0 * sum(self.rows) * self.n * self.k
 
     @property
+    def elements(self) -> int:
+        """Elements of the result: of a weight gradient, the matrices of all groups."""
+        if self.role is Role.WEIGHT_GRADIENT:
+            return len(self.rows) * self.n * self.k
+        return sum(self.rows) * self.n
+
+    @property
     def n_bytes(self) -> float:
         """Least memory traffic [B]: the rows and the matrices of the groups that have rows."""
         rows, filled = sum(self.rows), sum(1 for group in self.rows if group)
@@ -186,6 +207,23 @@ class GroupedGemm:
         if self.role is Role.WEIGHT_GRADIENT:
             return self.precision.n_bytes * rows * (self.n + self.k) + wide * matrices
         return self.precision.n_bytes * (rows * self.k + matrices) + wide * rows * self.n
+
+
+@dataclass(frozen=True, slots=True)
+class Convolution:
+    """A convolution, or one of its gradients, as the matrix product that its kernel tiles."""
+
+    name: str
+    product: Gemm
+    """Rows are output positions of all images, columns output channels, k the window's values
+    (gradients: the product with these permuted); ``groups`` are the convolution's."""
+    n_bytes: float
+    """Memory traffic [B]: images, weights and result once each. Windows overlap in the cache."""
+
+    @property
+    def flops(self) -> float:
+        """FLOPs, a multiply-add counted as two."""
+        return self.product.flops
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +246,24 @@ class Attention:
     kernel: AttentionKernel = AttentionKernel.FLASH2
     dropout: bool = False
     """Of the weights; costs time only where they are stored."""
+    value_dim: int = 0
+    """Width of a head's values, where it is another than `head_dim`; 0: the same. Latent attention
+    (MLA), once its keys and values are expanded, has 128 beside 192."""
+
+    @property
+    def values(self) -> int:
+        """Width of a head's values."""
+        return self.value_dim or self.head_dim
+
+    @property
+    def latent(self) -> bool:
+        """Whether values have another width than queries and keys."""
+        return self.values != self.head_dim
+
+    @property
+    def mean_dim(self) -> float:
+        """Mean width of the products of one head."""
+        return (self.head_dim + self.values) / 2
 
     @property
     def pairs(self) -> float:
@@ -231,20 +287,26 @@ class Attention:
         ----------
         Dao, FlashAttention-2, section 4.1 (backward = 2.5 x forward).
         """
-        products = 2 if not self.backward else 4 if self.kernel.stores_scores else 5
-        return 2.0 * products * self.batch * self.heads * self.head_dim * self.pairs
+        width = self.head_dim + self.values
+        if self.backward:
+            recomputed = 0 if self.kernel.stores_scores else self.head_dim
+            width = 2 * width + recomputed
+        return 2.0 * self.batch * self.heads * width * self.pairs
 
     @property
     def n_bytes(self) -> float:
         """Least memory traffic [B] in bf16: Q, K, V and O (with gradients when backward)."""
-        per_head = self.queries * self.heads * 2 + self.keys * self.kv_heads * 2
-        return (2 if self.backward else 1) * 2.0 * self.batch * self.head_dim * per_head
+        elements = self.queries * self.heads + self.keys * self.kv_heads
+        elements *= self.batch * (self.head_dim + self.values)
+        return (2 if self.backward else 1) * 2.0 * elements
 
     @property
     def launches(self) -> int:
         """Kernels launched: products, and with stored scores softmax and dropout passes."""
         if self.kernel is AttentionKernel.UNFUSED:
             return (10 if self.backward else 6) + self.dropout
+        if self.kernel is AttentionKernel.UNFUSED_BF16:
+            return (7 if self.backward else 5) + self.dropout
         if self.kernel is AttentionKernel.FUSED_SOFTMAX:
             return (5 if self.backward else 3) + self.dropout
         return 3 if self.backward else 1
@@ -291,5 +353,6 @@ class Communication:
     n_bytes: float
 
 
-Compute = Gemm | GroupedGemm | Attention | Pointwise | OptimizerUpdate
+Product = Gemm | GroupedGemm
+Compute = Product | Convolution | Attention | Pointwise | OptimizerUpdate
 Operator = Compute | Communication

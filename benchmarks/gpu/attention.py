@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 from gpu.tables import Row, microseconds
-from gpu.timing import event_time, graph_time, normal, release
+from gpu.timing import event_time, graph_time, normal, release, single_graph_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +20,52 @@ HEADS: Final = ((8, 1), (8, 8), (16, 16), (32, 8), (32, 32), (64, 8), (64, 64))
 SEQUENCES: Final = ((1, 1024), (4, 1024), (1, 2048), (4, 2048), (1, 4096), (4, 4096), (1, 8192),
                     (2, 8192), (1, 16384), (1, 32768))  # fmt: skip
 HEAD_DIMS: Final = (64, 128)
+
+
+LATENT_DIMS: Final = ((192, 128), (128, 128))
+"""Widths of queries and keys, and of values: latent attention, expanded, and plain beside it."""
+LATENT_HEADS: Final = (8, 16, 32, 64, 128)
+LATENT_SEQUENCES: Final = (1024, 2048, 4096, 8192, 16384)
+MOST_PAIRS: Final = 1e10
+
+
+def measure_latent(*, quick: bool) -> list[Row]:
+    """Return the table of causal attention whose values have a width of their own, with cuDNN."""
+    rows = []
+    for dims in LATENT_DIMS[: 1 if quick else None]:
+        for batch in (1, 4):
+            for heads in LATENT_HEADS[:: 2 if quick else 1]:
+                for sequence in LATENT_SEQUENCES:
+                    if batch * heads * sequence**2 < MOST_PAIRS:
+                        rows += list(_latent_rows(batch, heads, sequence, *dims))
+        release()
+    return rows
+
+
+def _latent_rows(
+    batch: int, heads: int, sequence: int, head_dim: int, value_dim: int
+) -> Iterator[Row]:
+    q, k = (normal(batch, heads, sequence, head_dim).requires_grad_() for _ in range(2))
+    v = normal(batch, heads, sequence, value_dim).requires_grad_()
+    attend: Any = partial(scaled_dot_product_attention, is_causal=True)
+    plain = [tensor.detach() for tensor in (q, k, v)]
+    flops = float(batch) * heads * sequence * sequence
+    with sdpa_kernel(BACKENDS["cudnn"]):
+        try:
+            out = attend(q, k, v)
+        except RuntimeError:  # this kernel does not exist here, or not for this shape
+            return
+        seed = torch.randn_like(out)
+        backward = partial(torch.autograd.grad, out, (q, k, v), seed, retain_graph=True)
+        for which, call, width in (
+            ("fwd", partial(attend, *plain), head_dim + value_dim),
+            ("bwd", backward, 3 * head_dim + 2 * value_dim),
+        ):
+            seconds = single_graph_time(call)
+            yield {"backend": "cudnn", "pass": which, "batch": batch, "heads": heads,
+                   "kv_heads": heads, "seq": sequence, "head_dim": head_dim,
+                   "value_dim": value_dim, "causal": 1, "time_us": microseconds(seconds),
+                   "tflops": round(flops * width / seconds / 1e12, 1)}  # fmt: skip
 
 
 def measure(*, quick: bool) -> list[Row]:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
+from gpu.routing import ROUTINGS, rows_of_groups
 from gpu.tables import Row, microseconds
-from gpu.timing import event_time, normal, release
+from gpu.timing import event_time, normal, release, single_graph_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,15 +31,14 @@ LARGEST: Final = 2.2e13
 """FLOPs from which a product is left out: tens of milliseconds each."""
 FP8_ALIGNMENT: Final = 16
 EXPERT_LAYERS: Final = (
-    (4096, 7168),
-    (7168, 2048),
-    (3072, 4096),
-    (4096, 1536),
-    (28672, 4096),
-    (4096, 14336),
-)
-EXPERTS: Final = (4, 8, 16, 32, 64)
-EXPERT_TOKENS: Final = (64, 128, 256, 512, 1024, 4096)
+    (4096, 7168), (7168, 2048), (3072, 4096), (1536, 2048), (28672, 4096), (2048, 768),
+)  # fmt: skip
+EXPERTS: Final = (4, 8, 16, 32, 64, 128)
+EXPERT_TOKENS: Final = (32, 64, 128, 192, 256, 384, 512, 1024, 2048, 4096)
+MOST_GROUPED: Final = 2e12
+"""FLOPs from which a grouped product is left out."""
+MOST_WEIGHTS: Final = 4e9
+"""Elements of all experts' matrices from which it is."""
 
 
 def measure(*, quick: bool) -> list[Row]:
@@ -100,23 +100,28 @@ def measure_grouped(*, quick: bool) -> list[Row]:
     rows = []
     for n, k in EXPERT_LAYERS[:2] if quick else EXPERT_LAYERS:
         for experts in EXPERTS[:3] if quick else EXPERTS:
-            for tokens in EXPERT_TOKENS[1::2] if quick else EXPERT_TOKENS:
-                if experts * tokens * n * k < 3e12:
-                    rows += [_grouped(experts, tokens, n, k, skew) for skew in (0, 1)]
+            for tokens in EXPERT_TOKENS[1::3] if quick else EXPERT_TOKENS:
+                if experts * n * k < MOST_WEIGHTS and 2.0 * experts * tokens * n * k < MOST_GROUPED:
+                    for routing in ROUTINGS:
+                        rows += list(_grouped(experts, tokens, n, k, routing))
         release()
     return rows
 
 
-def _grouped(experts: int, tokens: int, n: int, k: int, skew: int) -> Row:
-    """Return one row; a skewed first group has four times the average."""
-    counts = [tokens] * experts
-    if skew:
-        counts = [4 * tokens] + [tokens * (experts - 4) // (experts - 1)] * (experts - 1)
-        counts[-1] += experts * tokens - sum(counts)
+def _grouped(experts: int, tokens: int, n: int, k: int, routing: str) -> Iterator[Row]:
+    """Yield the rows of the three products of one layer of experts."""
+    counts = rows_of_groups(routing, experts, tokens)
     ends = torch.tensor(counts, device="cuda").cumsum(0, dtype=torch.int32)
-    x, w = normal(sum(counts), k), normal(experts, k, n)
-    call: Any = partial(torch._grouped_mm, x, w, offs=ends)  # noqa: SLF001
-    seconds = event_time(call, 7)
-    rate = round(2.0 * sum(counts) * n * k / seconds / 1e12, 1)
-    return {"experts": experts, "tokens_per_expert": tokens, "n": n, "k": k,
-            "time_us": microseconds(seconds), "tflops": rate, "skew": skew}  # fmt: skip
+    x, w, dy = normal(sum(counts), k), normal(experts, k, n), normal(sum(counts), n)
+    product: Any = torch._grouped_mm  # noqa: SLF001
+    calls: dict[str, Callable[[], object]] = {
+        "fprop": partial(product, x, w, offs=ends),
+        "dgrad": partial(product, dy, w.transpose(1, 2), offs=ends),
+        "wgrad": partial(product, x.t(), dy, offs=ends),
+    }
+    for which, call in calls.items():
+        seconds = single_graph_time(call)
+        rate = round(2.0 * sum(counts) * n * k / seconds / 1e12, 1)
+        yield {"pass": which, "experts": experts, "tokens_per_expert": tokens, "n": n, "k": k,
+               "routing": routing, "rows": sum(counts), "time_us": microseconds(seconds),
+               "tflops": rate}  # fmt: skip

@@ -6,6 +6,7 @@ that, and autograd runs a backward pass on the stream of its forward pass.
 
 from __future__ import annotations
 
+import functools
 import gc
 import itertools
 import statistics
@@ -25,6 +26,8 @@ GIB: Final = 2**30
 CACHES: Final = 4
 """Calls in turn touch at least so many times the level-2 cache, so that none finds its data."""
 MOST_CALLS: Final = 256
+MOST_RESERVED: Final = 30 * GIB
+"""Memory from which what graphs keep is given back between calls."""
 
 
 class Kernel(NamedTuple):
@@ -76,6 +79,40 @@ def graph_time(calls: Sequence[Callable[[], object]], repeats: int = 7, *, keep:
     times = [_between_events(graph.replay) for _ in range(repeats)]
     del results, graph
     return statistics.median(times) / len(calls)
+
+
+def single_graph_time(call: Callable[[], object], repeats: int = 7) -> float:
+    """Return the median device time [s] of one call, the cache flushed before each.
+
+    A graph of the call keeps the host's pauses between its kernels out; what a pair of events adds
+    to a graph is taken off: the time of a graph of one tiny kernel, less half of what two more add.
+    """
+    return _replayed(call, repeats) - _pair_overhead()
+
+
+@functools.cache
+def _pair_overhead() -> float:
+    tiny = torch.ones(32, device="cuda")
+    one = _replayed(lambda: tiny.add_(1), 21)
+    three = _replayed(lambda: [tiny.add_(1) for _ in range(3)], 21)
+    return one - (three - one) / 2
+
+
+def _replayed(call: Callable[[], object], repeats: int) -> float:
+    for _ in range(2):
+        call()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    graph.capture_begin()
+    try:
+        result = call()
+    finally:
+        graph.capture_end()
+    seconds = event_time(graph.replay, repeats)
+    del result, graph
+    if torch.cuda.memory_reserved() > MOST_RESERVED:
+        release()
+    return seconds
 
 
 def event_time(call: Callable[[], object], repeats: int = 11, *, flush: bool = True) -> float:

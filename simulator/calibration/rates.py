@@ -43,14 +43,18 @@ def _shape(operator: Compute) -> str:
     """Return the text that a shape is held out by: one for all kernels and directions."""
     if isinstance(operator, Attention):
         sizes = (operator.batch, operator.heads, operator.kv_heads, operator.queries)
-        return "x".join(map(str, (*sizes, operator.head_dim)))
+        return "x".join(map(str, (*sizes, operator.head_dim, *filter(None, (operator.value_dim,)))))
     if isinstance(operator, Pointwise):
         return f"{operator.name}x{operator.n_bytes:.0f}"
     return operator.name
 
 
-def timings(frame: pd.DataFrame) -> list[Timing]:
+def timings(frame: pd.DataFrame, *, events: bool | None = None) -> list[Timing]:
     """Return the rows of a table of attention calls or memory-bound kernels.
+
+    ``events`` says whether a pair of events took the times, if the columns do not tell.
+
+    Chains of kernels of several kinds tell no rate and are left out.
 
     Raises
     ------
@@ -59,11 +63,13 @@ def timings(frame: pd.DataFrame) -> list[Timing]:
     """
     build = reader(frame)
     rows: list[dict[Any, Any]] = frame.to_dict("records")
-    events = timed_by_events(frame.columns)
-    operators = [build(row) for row in rows]
+    if events is None:
+        events = timed_by_events(frame.columns)
+    chains = [build(row) for row in rows]
     known = [
-        Timing(operator, row["time_us"] * MICRO - added_time(operator, events=events))
-        for operator, row in zip(operators, rows, strict=True)
+        Timing(chain[0], row["time_us"] * MICRO - added_time(chain[0], events=events))
+        for chain, row in zip(chains, rows, strict=True)
+        if len(chain) == 1
     ]
     if not all(isinstance(row.operator, Attention | Pointwise) for row in known):
         raise SimulatorError("only GEMMs, attention and memory-bound kernels are fitted")
@@ -94,8 +100,10 @@ def log_errors(part: Accelerator, rows: Iterable[Timing]) -> list[float]:
 def group_of(operator: Compute) -> tuple[str, ...]:
     """Return what rows share a rate: kernel, direction and head dimension, or the kind."""
     if isinstance(operator, Attention):
-        direction = "backward" if operator.backward else "forward"
-        return "attention", operator.kernel.value, direction, f"{operator.head_dim:4}"
+        direction = ("latent_" if operator.latent else "") + (
+            "backward" if operator.backward else "forward"
+        )
+        return "attention", operator.kernel.value, direction, f"{operator.mean_dim:4.0f}"
     if isinstance(operator, Pointwise):
         return "pointwise", operator.kind.value
     raise SimulatorError(f"{operator.name} is fitted by its shapes, not by a rate")
@@ -139,7 +147,9 @@ def _with_scaled(part: Accelerator, group: tuple[str, ...], factor: float) -> Ac
     _, name, direction, head_dim = group
     fused = dict(kernels.fused_attention)
     (kernel,) = (key for key in fused if key.value == name)
-    model = getattr(fused[kernel], direction)
+    model = getattr(fused[kernel], direction) or getattr(
+        fused[kernel], direction.removeprefix("latent_")
+    )
     size = int(head_dim)
     old = model.rate.get(size, model.rate[min(model.rate, key=lambda known: abs(known - size))])
     scaled_model = dataclasses.replace(

@@ -22,8 +22,8 @@ def operators(
         list[Path],
         typer.Argument(
             metavar="TABLE…",
-            help="gemm.csv, attention.csv or pointwise.csv, or a system's directory of the "
-            "aiconfigurator database (its GEMMs). Recognised by their columns.",
+            help="gemm.csv, attention.csv or pointwise.csv, or a version's directory of the "
+            "aiconfigurator database (its GEMMs and prompts). Recognised by their columns.",
         ),
     ],
     accelerator: Annotated[

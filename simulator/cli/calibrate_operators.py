@@ -6,6 +6,13 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from simulator.calibration.files import write_profile
+from simulator.calibration.operator_database import (
+    ATTENTION_TABLE,
+    GEMM_TABLE,
+    attention_calls,
+    gemms,
+    table_path,
+)
 from simulator.calibration.operators import (
     fitted_shapes,
     log_errors,
@@ -70,12 +77,46 @@ def _rows(tables: Sequence[Path]) -> tuple[pd.DataFrame | None, list[Timing]]:
 
     products, others = [], []
     for path in tables:
-        columns = () if path.is_dir() or path.suffix != ".csv" else _header(path)
+        if path.is_dir():
+            some, more = _directory(path)
+            products += some
+            others += more
+            continue
+        columns = _header(path) if path.suffix == ".csv" else ()
         if {"op", "bytes_moved"} <= set(columns) or {"backend", "heads"} <= set(columns):
             others += timings(pd.read_csv(path))
         else:
             products.append(_read(path))
     return (pd.concat(products, ignore_index=True) if products else None), others
+
+
+def _directory(path: Path) -> tuple[list[pd.DataFrame], list[Timing]]:
+    """Return products and attention calls of a directory of the public operator database."""
+    products, calls = table_path(path, GEMM_TABLE), table_path(path, ATTENTION_TABLE)
+    if not products and not calls:
+        raise SimulatorError(f"{path}: holds no {GEMM_TABLE} and no {ATTENTION_TABLE} table")
+    frames: list[pd.DataFrame] = []
+    others: list[Timing] = []
+    left_out: list[str] = []
+    if products:
+        frame, left_out = gemms(_read(products))
+        frames.append(frame)
+    if calls:
+        frame, unknown = attention_calls(_read_database(calls))
+        others += timings(frame, events=False)
+        left_out += unknown
+    if left_out:
+        sys.stderr.write(f"left out: {', '.join(left_out)}\n")
+    return frames, others
+
+
+def _read_database(path: Path) -> pd.DataFrame:
+    import pandas as pd  # noqa: PLC0415 - start-up stays fast
+
+    try:
+        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise SimulatorError(f"{path}: cannot be read: {error}") from None
 
 
 def _header(path: Path) -> tuple[str, ...]:
@@ -114,7 +155,6 @@ def _print_quality(label: str, logarithms: ArrayLike, *, held_out: bool) -> None
 
 
 def _read(path: Path) -> pd.DataFrame:
-    path = path / "gemm_perf.txt" if path.is_dir() else path
     try:
         frame = read_gemms(path)
     except (OSError, ValueError, KeyError) as error:

@@ -81,6 +81,11 @@ def all_rows(case: Case, sizes: Sequence[float]) -> tuple[list[dict[str, Any]], 
     """Return rows of the library and of every pattern, size by size, and what is not possible.
 
     The fastest of each size is marked.
+
+    Raises
+    ------
+    SimulatorError
+        If nothing is possible: says why.
     """
     rows, refused = [], []
     for pattern in PATTERNS[case.kind]:
@@ -93,6 +98,8 @@ def all_rows(case: Case, sizes: Sequence[float]) -> tuple[list[dict[str, Any]], 
         ours, _ = library_rows(case, sizes)
         named = [row | {"algorithm": f"{LIBRARY}: {row['algorithm']}"} for row in ours]
         rows.insert(0, named)
+    if not rows:
+        raise SimulatorError("; ".join(refused))
     merged = []
     for same in zip(*rows, strict=True):
         best = min(row["time_us"] for row in same)

@@ -97,6 +97,10 @@ def run(
             help="Transfers through this rank's network interface do. Repeatable.",
         ),
     ] = None,
+    lost_node: Annotated[
+        list[int] | None,
+        typer.Option(metavar="NODE", help="Leave this node out; ranks move up. Repeatable."),
+    ] = None,
     jitter: Annotated[
         str | None,
         typer.Option(
@@ -147,6 +151,7 @@ def run(
         options=VariationOptions(
             slow_rank=slow_rank or [],
             slow_interface=slow_interface or [],
+            lost_node=lost_node or [],
             jitter=jitter,
             slow_ranks=slow_ranks,
             slow_nodes=slow_nodes,
@@ -154,6 +159,80 @@ def run(
             samples=samples,
             seed=seed,
         ),
+    )
+
+
+@app.command()
+def compare(
+    scenario: Annotated[
+        str, typer.Argument(metavar="SCENARIO", help="A file, or the name of a shipped scenario.")
+    ],
+    clusters: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="A,B,C", help="Clusters to run it on, names or files. The scenario's if none."
+        ),
+    ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUES",
+            help="Values of a field: 1,2,4 or 50:800:x2 or 0:1:0.25. Repeatable: a grid.",
+        ),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change a field, value in YAML. Repeatable."
+        ),
+    ] = None,
+    on: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CLUSTER:KEY=VALUE", help="Change a field on one of the clusters. Repeatable."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write tables and picture into this directory."),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the rows as JSON and nothing else.")
+    ] = False,
+    knee: Annotated[
+        bool,
+        typer.Option(
+            "--knee/--no-knee", help="Search the bandwidth that 90, 95 and 99 % of the speed need."
+        ),
+    ] = True,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Processes; all cores if not given.")
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(metavar="ENGINE", help="auto (the fastest that applies) or simpy.")
+    ] = "auto",
+    profiles: Profiles = None,
+) -> None:
+    """Compare a scenario on several clusters, or over the values of any field.
+
+    \b
+    simulator compare llama-70b-1024 --clusters h100-ndr400,h200-ndr400,b200-ndr400 --out results
+    simulator compare llama-70b-1024 --sweep fabric.nic_gbit_per_s=50:800:x2
+    """  # noqa: D301 - as above
+    from simulator.cli.compare import compare_scenario  # noqa: PLC0415 - as above
+
+    compare_scenario(
+        scenario,
+        clusters=clusters or [],
+        sweeps=sweep or [],
+        overrides=set_ or [],
+        on_cluster=on or [],
+        out=out,
+        as_json=json,
+        knee=knee,
+        workers=workers,
+        engine=engine,
+        profiles=profiles or [],
     )
 
 

@@ -26,6 +26,7 @@ class VariationOptions:
 
     slow_rank: Sequence[str] = ()
     slow_interface: Sequence[str] = ()
+    lost_node: Sequence[int] = ()
     jitter: str | None = None
     slow_ranks: str | None = None
     slow_nodes: str | None = None
@@ -44,6 +45,7 @@ class VariationOptions:
         return Perturbations(
             slow_ranks=parse_factors("--slow-rank", self.slow_rank),
             slow_interfaces=parse_factors("--slow-interface", self.slow_interface),
+            lost_nodes=tuple(sorted({*self.lost_node})),
         )
 
     def variation(self, scenario: Scenario) -> Variation | None:

@@ -153,6 +153,6 @@ def _leaving(
 def _require_few(pairs: int) -> None:
     if pairs > MOST_PAIRS:
         raise SimulatorError(
-            f"an all_to_all of {pairs:,} pairs of one node (or of unequal parts) is more than the "
-            f"{MOST_PAIRS:,} that are followed; take a smaller group"
+            f"an all_to_all of {pairs:,} pairs to be followed one by one; at most {MOST_PAIRS:,} "
+            "are: take a smaller group"
         )

@@ -19,29 +19,46 @@ if TYPE_CHECKING:
     from simulator.hardware.kernels import AttentionPass, FusedAttention
 
 
-class ScorePasses(NamedTuple):
-    """What lies between the products of attention with stored scores, dropout apart."""
+class ScorePass(NamedTuple):
+    """Kernels of one kind between the products of attention with stored scores."""
 
     traffic: float
     """Times that the bf16 scores' bytes are read or written."""
-    kernels: int
+    kernels: int = 1
+    kind: PointwiseKind = PointwiseKind.UNFUSED
 
 
-SCORE_PASSES: Final[Mapping[tuple[AttentionKernel, bool], ScorePasses]] = {
-    (AttentionKernel.UNFUSED, False): ScorePasses(14.0, 4),
-    (AttentionKernel.UNFUSED, True): ScorePasses(26.0, 6),
-    (AttentionKernel.FUSED_SOFTMAX, False): ScorePasses(1.5, 1),
-    (AttentionKernel.FUSED_SOFTMAX, True): ScorePasses(2.0, 1),
+SCORE_PASSES: Final[Mapping[tuple[AttentionKernel, bool], tuple[ScorePass, ...]]] = {
+    (AttentionKernel.UNFUSED, False): (ScorePass(14.0, 4),),
+    (AttentionKernel.UNFUSED, True): (ScorePass(26.0, 6),),
+    (AttentionKernel.UNFUSED_BF16, False): (
+        ScorePass(2.0, kind=PointwiseKind.ELEMENTWISE),
+        ScorePass(2.0, kind=PointwiseKind.STRIDED),
+        ScorePass(2.0, kind=PointwiseKind.SOFTMAX),
+    ),
+    (AttentionKernel.UNFUSED_BF16, True): (
+        ScorePass(3.0, kind=PointwiseKind.SOFTMAX_BACKWARD),
+        ScorePass(2.0, kind=PointwiseKind.ELEMENTWISE),
+        ScorePass(2.0, kind=PointwiseKind.STRIDED),
+    ),
+    (AttentionKernel.FUSED_SOFTMAX, False): (ScorePass(1.5),),
+    (AttentionKernel.FUSED_SOFTMAX, True): (ScorePass(2.0),),
 }
-"""By kernel and direction, True for backward.
+"""By kernel and direction, True for backward; dropout apart.
 
 Unfused, in fp32: to fp32, mask, softmax, back to bf16, as PyTorch 2.11's profiler lists them on one
 H100 (benchmarks/measurements/h100/pointwise_kernels.csv), without the scaling, which the product
-does (``baddbmm``). Megatron's fused causal softmax (scaled_upper_triang_masked_softmax) reads what
-lies below the diagonal, backward gradients and weights, and writes everything.
+does (``baddbmm``). In bf16: a copy, the mask (broadcast over the heads) and the softmax; backward
+its gradient, and a copy and the mask again (Aleph-Alpha/scaling, masked_softmax.py). Megatron's
+fused causal softmax (scaled_upper_triang_masked_softmax) reads what lies below the diagonal,
+backward gradients and weights, and writes everything.
 """
-DROPOUT_TRAFFIC: Final = 2.5
-"""Dropout on the weights, either way: in, out and a mask of one byte."""
+DROPOUT: Final[Mapping[bool, ScorePass]] = {
+    False: ScorePass(2.5, kind=PointwiseKind.DROPOUT),
+    True: ScorePass(2.5, kind=PointwiseKind.ELEMENTWISE),
+}
+"""Dropout on the weights, True for backward: in, out and a mask of one byte, whose random numbers
+are drawn forward."""
 
 
 def attention_time(attention: Attention, accelerator: Accelerator) -> float:
@@ -50,7 +67,7 @@ def attention_time(attention: Attention, accelerator: Accelerator) -> float:
         return _stored_scores_time(attention, accelerator)
     known = accelerator.kernels.fused_attention
     fused = entry(known, attention.kernel, "attention kernel", accelerator.name)
-    model = fused.backward if attention.backward else fused.forward
+    model = fused.pass_of(backward=attention.backward, latent=attention.latent)
     achievable = accelerator.achievable(Precision.BF16)
     arithmetic = _blocked_time(attention, fused, model, accelerator)
     memory = attention.n_bytes / accelerator.achievable_memory_bandwidth
@@ -71,7 +88,7 @@ def _blocked_time(
     edges = attention.causal * (2 if 0 < attention.window < attention.keys else 1)
     rectangle = float(attention.queries) * attention.keys
     pairs = min(rectangle, attention.pairs + edges * attention.queries * fused.block / 2)
-    rate = interpolated(model.rate, attention.head_dim) * accelerator.achievable(Precision.BF16)
+    rate = interpolated(model.rate, attention.mean_dim) * accelerator.achievable(Precision.BF16)
     rate = min(rate, accelerator.peak(Precision.BF16)) / accelerator.multiprocessors
     pair_time = attention.flops / (heads * attention.pairs) / rate
     own, other = attention.queries, attention.keys
@@ -91,21 +108,26 @@ def _stored_scores_time(attention: Attention, accelerator: Accelerator) -> float
     The products are full rectangles: such kernels save nothing on a causal mask.
     """
     passes = SCORE_PASSES[attention.kernel, attention.backward]
-    traffic = passes.traffic + DROPOUT_TRAFFIC * attention.dropout
-    kernels = passes.kernels + attention.dropout
-    products = sum(gemm_time(gemm, accelerator) for gemm in score_products(attention))
-    between = Pointwise("scores", traffic * attention.score_bytes, kernels, PointwiseKind.UNFUSED)
-    return products + pointwise_time(between, accelerator)
+    if attention.dropout:
+        passes = (*passes, DROPOUT[attention.backward])
+    between = sum(
+        pointwise_time(
+            Pointwise("scores", each.traffic * attention.score_bytes, each.kernels, each.kind),
+            accelerator,
+        )
+        for each in passes
+    )
+    return sum(gemm_time(gemm, accelerator) for gemm in score_products(attention)) + between
 
 
 def score_products(attention: Attention) -> list[Gemm]:
     """Return the batched GEMMs of attention with stored scores: two forward, four backward."""
     queries, keys, width = attention.queries, attention.keys, attention.head_dim
-    shapes = {"scores": (queries, keys, width), "context": (queries, width, keys)}
+    shapes = {"scores": (queries, keys, width), "context": (queries, attention.values, keys)}
     if attention.backward:
         shapes = {
-            "scores gradient": (queries, keys, width),
-            "value gradient": (keys, width, queries),
+            "scores gradient": (queries, keys, attention.values),
+            "value gradient": (keys, attention.values, queries),
             "query gradient": (queries, width, keys),
             "key gradient": (keys, width, queries),
         }
@@ -116,15 +138,15 @@ def score_products(attention: Attention) -> list[Gemm]:
     ]
 
 
-def interpolated(values: Mapping[int, float], at: int) -> float:
+def interpolated(values: Mapping[int, float], at: float) -> float:
     """Return the value at ``at``: linear between the given points, constant beyond them."""
     if at in values:
-        return values[at]
+        return values[int(at)]
     if not values:
         raise SimulatorError(f"an attention kernel lists no rate for any head dimension, {at} say")
     below = max((point for point in values if point < at), default=None)
     above = min((point for point in values if point > at), default=None)
     if below is None or above is None:
-        return values[below or above or at]
+        return values[min(values) if below is None else max(values)]
     share = (at - below) / (above - below)
     return values[below] * (1 - share) + values[above] * share

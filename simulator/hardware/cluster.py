@@ -8,6 +8,7 @@ from simulator.fields import Count, Text, record
 from simulator.hardware.accelerator import Accelerator
 from simulator.hardware.fabric import Fabric
 from simulator.hardware.node import Node
+from simulator.hardware.price import Price
 
 
 @record
@@ -20,6 +21,8 @@ class Cluster:
     fabric: Fabric
     largest: Count
     """Most accelerators that the fabric joins."""
+    price: Price | None = None
+    """What it costs; none where nothing is published."""
 
     @property
     def nic_bandwidth(self) -> float:

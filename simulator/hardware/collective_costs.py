@@ -73,7 +73,12 @@ class CollectiveCost:
         )
 
 
-_NOTHING: Final = CollectiveCost(0.0, 0.0, Regime.NOTHING, "none")
+def elapsed(seconds: float) -> CollectiveCost:
+    """Return the cost of a wait [s] in which nothing moves."""
+    return CollectiveCost(seconds, 0.0, Regime.NOTHING, "none")
+
+
+_NOTHING: Final = elapsed(0.0)
 
 
 def collective_time(
@@ -146,7 +151,7 @@ def _send_recv_cost(n_bytes: float, span: GroupSpan, cluster: Interconnect) -> C
     if span.nodes == 1:
         wiring = cluster.node.scale_up
         return CollectiveCost(inside, moving, Regime.TRANSFER, wiring, port_bytes=n_bytes)
-    moving = n_bytes / _wire_bandwidth(span, cluster)
+    moving = n_bytes / wire_bandwidth(span, cluster)
     across = cluster.fabric.pair_latency + span.latency + moving
     time = max(across, inside)
     return CollectiveCost(time, moving, Regime.TRANSFER, "pair", wire_bytes=n_bytes)
@@ -295,7 +300,7 @@ def _network_cost(
     algorithm = _algorithm(kind, line, cluster)
     wire = _wire_volume(kind, n_bytes, span, algorithm)
     port = _port_volume(kind, n_bytes, span, cluster.node, algorithm)
-    moving = wire / _wire_bandwidth(span, cluster)
+    moving = wire / wire_bandwidth(span, cluster)
     if port > 0.0:
         moving = max(moving, port / scale_up_bandwidth(kind, span.ranks_per_node, cluster.node))
     whole = span.ranks_per_node == cluster.node.accelerators
@@ -344,7 +349,7 @@ def _network_hops(
     return log2(span.nodes), 0
 
 
-def _wire_bandwidth(span: GroupSpan, cluster: Interconnect) -> float:
+def wire_bandwidth(span: GroupSpan, cluster: Interconnect) -> float:
     """Return the network bandwidth [B/s] of one rank of the group, one direction."""
     reached = cluster.nic_bandwidth * cluster.fabric.efficiency
     return reached * span.wire_share / span.contention

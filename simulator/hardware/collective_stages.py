@@ -91,17 +91,17 @@ class Stages:
 
     def _halving_doubling(self) -> tuple[Stage, ...]:
         slots = self.members.slots.ravel()
-        phases, crossing = [], 0
+        halved, doubled, crossing = [], [], 0
         for step in patterns.halving(self.members.ranks):
             here, there = slots[step.sender], slots[step.receiver]
             crossing += bool(np.any(here // self.members.node != there // self.members.node))
             if self.kind is not Collective.ALL_GATHER:
-                phases.append(self._load(Sends(here, there, step.n_bytes)))
-            # Doubling goes the same ways backwards.
+                halved.append(self._load(Sends(here, there, step.n_bytes)))
             if self.kind is not Collective.REDUCE_SCATTER:
-                phases.append(self._load(Sends(there, here, step.n_bytes)))
-        inner = len(phases) - self.passes * crossing
-        return (Stage(Collective.ALL_GATHER, tuple(phases), self.passes * crossing, inner),)
+                doubled.append(self._load(Sends(there, here, step.n_bytes)))
+        phases = (*halved, *reversed(doubled))
+        hops = self.passes * crossing
+        return (Stage(Collective.ALL_GATHER, phases, hops, len(phases) - hops),)
 
     def _nvls(self) -> tuple[Stage, ...]:
         load = in_switch.nvls(self.kind, self.members, self.topology)
@@ -140,18 +140,19 @@ class Stages:
         """Return rings along the axes of each torus, and on the rails between tori."""
         members, wiring = self.members, self.topology.wiring
         assert isinstance(wiring, TorusWiring)  # noqa: S101 - refused before
-        phases = [self._load(sends) for sends in patterns.along_axes(members, wiring)]
-        gathered = phases if self.kind is not Collective.REDUCE_SCATTER else []
-        scattered = (
-            phases if self.kind in (Collective.REDUCE_SCATTER, Collective.ALL_REDUCE) else []
-        )
+        turns = [self._load(sends) for sends in patterns.along_axes(members, wiring)]
+        gathered = [] if self.kind is Collective.REDUCE_SCATTER else reversed(turns)
+        scatters = self.kind in (Collective.REDUCE_SCATTER, Collective.ALL_REDUCE)
+        scattered = turns if scatters else []
         between = [self._load(self._rails())] if members.nodes > 1 else []
-        hops = self.passes * (members.nodes - 1)
-        inner = self.passes * _torus_hops(members, wiring)
-        if not hops:
+        phases = (*scattered, *between, *gathered)
+        inner = _torus_hops(members, wiring)
+        if members.nodes == 1:
+            # A torus's own lines count a hop of both passes as one.
             kind = Collective.ALL_GATHER if self.kind is Collective.BROADCAST else self.kind
-            return (Stage(kind, (*scattered, *gathered), 0, inner / self.passes),)
-        return (Stage(Collective.ALL_GATHER, (*scattered, *between, *gathered), hops, inner),)
+            return (Stage(kind, phases, 0, inner),)
+        hops = self.passes * (members.nodes - 1)
+        return (Stage(Collective.ALL_GATHER, phases, hops, self.passes * inner),)
 
     def _rails(self) -> Sends:
         """Return the rings between nodes of the members in each place, for their part."""

@@ -13,6 +13,8 @@ from simulator.hardware.shape_table import LoadedTable
 from simulator.operators import Gemm, GroupedGemm, Role
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from simulator.hardware.accelerator import Accelerator
     from simulator.hardware.gemm_model import Tile
     from simulator.precision import Precision
@@ -37,10 +39,10 @@ def gemm_time(gemm: Gemm, accelerator: Accelerator) -> float:
 
 def _gemm_time(gemm: Gemm, accelerator: Accelerator) -> float:
     model = accelerator.kernels.gemm
-    rate = _loop_rate(gemm, accelerator) * (1.0 if aligned(gemm) else model.misaligned_rate)
+    rate = loop_rate(gemm, accelerator) * (1.0 if aligned(gemm) else model.misaligned_rate)
     memory = gemm.n_bytes / (model.bandwidth * accelerator.achievable_memory_bandwidth)
     burst = max(tiled_time(gemm, rate, accelerator), memory)
-    sustained = _sustained_time(gemm, accelerator)
+    sustained = sustained_time(gemm, accelerator)
     busy = power_limited(burst, sustained, accelerator.kernels.boost_time)
     fixed = accelerator.launch_gap + model.kernel_overhead
     # Batched products fill the part like one with all their rows.
@@ -49,32 +51,7 @@ def _gemm_time(gemm: Gemm, accelerator: Accelerator) -> float:
     if accelerator.kernels.boost_time == 0.0:
         # Deviations were measured in bursts: without any, none outruns the power limit.
         time = max(time, sustained)
-    return _at_least_roofline(time, gemm, accelerator)
-
-
-def grouped_gemm_time(grouped: GroupedGemm, accelerator: Accelerator) -> float:
-    """Return the device time [s] of a grouped product, launch gap included.
-
-    Tiles of all groups run in one sequence of waves over the multiprocessors, the deepest first
-    (a weight gradient is as deep as its group has rows); a ragged last wave costs a whole one.
-
-    Raises
-    ------
-    SimulatorError
-        If the part has no rate at the product's precision.
-
-    Notes
-    -----
-    Neglected: the kernel that lays out the groups, and split k.
-    """
-    model = accelerator.kernels.gemm
-    rate = _loop_rate(grouped, accelerator)
-    memory = grouped.n_bytes / (model.bandwidth * accelerator.achievable_memory_bandwidth)
-    tiled = min(_grouped_tiles_time(grouped, tile, rate, accelerator) for tile in model.tiles)
-    sustained = _sustained_time(grouped, accelerator)
-    busy = power_limited(max(tiled, memory), sustained, accelerator.kernels.boost_time)
-    time = accelerator.launch_gap + model.kernel_overhead + busy
-    return _at_least_roofline(time, grouped, accelerator)
+    return at_least_roofline(time, gemm, accelerator)
 
 
 def aligned(gemm: Gemm) -> bool:
@@ -87,7 +64,7 @@ def aligned(gemm: Gemm) -> bool:
     return gemm.n % elements == 0 and depth % elements == 0
 
 
-def _loop_rate(gemm: Gemm | GroupedGemm, accelerator: Accelerator) -> float:
+def loop_rate(gemm: Gemm | GroupedGemm, accelerator: Accelerator) -> float:
     """Return the rate [FLOP/s] inside the k loop, before power limits."""
     model = accelerator.kernels.gemm
     burst_rate = model.burst_rate * accelerator.achievable(gemm.precision)
@@ -95,30 +72,17 @@ def _loop_rate(gemm: Gemm | GroupedGemm, accelerator: Accelerator) -> float:
     return role * min(burst_rate, accelerator.peak(gemm.precision))
 
 
-def _sustained_time(gemm: Gemm | GroupedGemm, accelerator: Accelerator) -> float:
+def sustained_time(gemm: Gemm | GroupedGemm, accelerator: Accelerator) -> float:
+    """Return the time [s] of a product at the rate at which power holds long ones."""
     rates = accelerator.kernels.gemm.sustained_rate
     sustained = entry(rates, gemm.precision, "sustained GEMM rate", accelerator.name)
     return gemm.flops / (sustained * accelerator.achievable(gemm.precision))
 
 
-def _at_least_roofline(time: float, gemm: Gemm | GroupedGemm, accelerator: Accelerator) -> float:
+def at_least_roofline(time: float, gemm: Gemm | GroupedGemm, accelerator: Accelerator) -> float:
+    """Return ``time`` [s], or that of the peak rate or peak memory bandwidth if it is longer."""
     arithmetic = gemm.flops / accelerator.peak(gemm.precision)
     return max(time, arithmetic, gemm.n_bytes / accelerator.memory_bandwidth)
-
-
-def _grouped_tiles_time(
-    grouped: GroupedGemm, tile: Tile, rate: float, accelerator: Accelerator
-) -> float:
-    many, overhead = accelerator.multiprocessors, accelerator.kernels.gemm.tile_overhead
-    step = 2.0 * tile.m * tile.n * many / rate
-    tiles = tiles_of(grouped, tile)
-    load = sum(count for count, _ in tiles) / many
-    work = sum(count * (depth * step + overhead) for count, depth in tiles)
-    longest = max((depth for count, depth in tiles if count), default=0) * step + overhead
-    return max(
-        longest,
-        work / many + accelerator.kernels.gemm.ragged_wave * (math.ceil(load) - load) * longest,
-    )
 
 
 def tiles_of(product: Gemm | GroupedGemm, tile: Tile) -> list[tuple[int, int]]:
@@ -132,11 +96,14 @@ def tiles_of(product: Gemm | GroupedGemm, tile: Tile) -> list[tuple[int, int]]:
     return [(-(-rows // tile.m) * columns, product.k) for rows in product.rows]
 
 
-def tiled_time(gemm: Gemm, rate: float, accelerator: Accelerator) -> float:
+def tiled_time(
+    gemm: Gemm, rate: float, accelerator: Accelerator, split_k: Iterable[int] | None = None
+) -> float:
     """Return the arithmetic time [s] of a GEMM on multiprocessors that together run at ``rate``.
 
     Tiles run in whole waves: a last, ragged wave costs a full one. Fewer tiles than
-    multiprocessors may cut k, at the price of adding up the parts in memory.
+    multiprocessors may cut k, into as many parts as the part's profile or ``split_k`` lists, at the
+    price of adding up the parts in memory.
     """
     model = accelerator.kernels.gemm
     multiprocessors = accelerator.multiprocessors
@@ -153,7 +120,7 @@ def tiled_time(gemm: Gemm, rate: float, accelerator: Accelerator) -> float:
         best = min(best, waves * (loop + model.tile_overhead))
         if whole > 1:
             continue
-        for split in model.split_k:
+        for split in model.split_k if split_k is None else split_k:
             waves = -(-tiles * split // multiprocessors)
             time = waves * (loop / split + model.tile_overhead) + split * sum_time
             best = min(best, time)

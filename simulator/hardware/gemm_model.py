@@ -14,6 +14,7 @@ from simulator.fields import (
     Share,
     record,
 )
+from simulator.hardware.grouped_model import GroupedModel
 from simulator.hardware.shape_table import ShapeTable
 from simulator.operators import Role
 from simulator.precision import Precision
@@ -56,3 +57,5 @@ class GemmModel:
     the fast copies cannot be used; relative."""
     shapes: dict[Precision, ShapeTable] = field(default_factory=dict)
     """Measured deviations from the tile model, by precision; none where it is transferred."""
+    grouped: GroupedModel | None = None
+    """The library's kernel for groups of products; without it the tiles above price them."""

@@ -55,6 +55,16 @@ class FusedAttention:
     """Positions per block, of queries forward and of keys backward."""
     forward: AttentionPass
     backward: AttentionPass
+    latent_forward: AttentionPass | None = None
+    """Of heads whose values have another width than their queries and keys (MLA); rates go by the
+    mean of the widths. Without it, as heads of that mean width."""
+    latent_backward: AttentionPass | None = None
+
+    def pass_of(self, *, backward: bool, latent: bool) -> AttentionPass:
+        """Return one direction of the kernel."""
+        plain = self.backward if backward else self.forward
+        other = self.latent_backward if backward else self.latent_forward
+        return other if latent and other else plain
 
 
 @record

@@ -15,9 +15,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from simulator.hardware.attention_costs import attention_time
-from simulator.hardware.gemm_costs import gemm_time, grouped_gemm_time
+from simulator.hardware.convolution_costs import convolution_time
+from simulator.hardware.gemm_costs import gemm_time
+from simulator.hardware.grouped_costs import grouped_gemm_time
 from simulator.hardware.pointwise_costs import optimizer_time, pointwise_time
-from simulator.operators import Attention, Compute, Gemm, GroupedGemm, OptimizerUpdate, Pointwise
+from simulator.operators import (
+    Attention,
+    Compute,
+    Convolution,
+    Gemm,
+    GroupedGemm,
+    OptimizerUpdate,
+    Pointwise,
+)
 
 if TYPE_CHECKING:
     from simulator.hardware.accelerator import Accelerator
@@ -41,6 +51,8 @@ def operator_time(operator: Compute, accelerator: Accelerator) -> float:
             return gemm_time(operator, accelerator)
         case GroupedGemm():
             return grouped_gemm_time(operator, accelerator)
+        case Convolution():
+            return convolution_time(operator, accelerator)
         case Attention():
             return attention_time(operator, accelerator)
         case Pointwise():

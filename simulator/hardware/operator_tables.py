@@ -10,7 +10,7 @@ from simulator.operators import Attention, AttentionKernel, Gemm, GroupedGemm, R
 from simulator.precision import Precision
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     import pandas as pd
 
@@ -31,20 +31,24 @@ BACKWARD_HOST_TIME: Final = 40e-6
 Small calls take 80 to 200 us whatever their size; a free constant fits as 48 and 73 us (the two
 libraries), of which about 5 us can be the device's (two auxiliary kernels).
 """
+ROW_ALIGNMENT: Final = 16
+"""Rows of an uneven group come in multiples of so many."""
 PRECISIONS: Final = {
     "bf16": Precision.BF16,
     "bfloat16": Precision.BF16,
     "float16": Precision.FP16,
     "fp16": Precision.FP16,
     "fp8": Precision.FP8,
-    "fp8_block": Precision.MXFP8,
+    "fp8_block": Precision.FP8_BLOCK,
     "nvfp4": Precision.NVFP4,
 }
-"""Number formats as tables write them; fp8 with scales by block counts as MXFP8."""
+"""Number formats as tables write them."""
 
 
-def reader(frame: pd.DataFrame) -> Callable[[Row], Compute]:
-    """Return the function that turns a row of ``frame`` into an operator, by its columns.
+def reader(frame: pd.DataFrame) -> Callable[[Row], tuple[Compute, ...]]:
+    """Return the function that turns a row of ``frame`` into operators, by its columns.
+
+    There are several only where a chain of memory-bound kernels has kernels of several kinds.
 
     Raises
     ------
@@ -59,23 +63,28 @@ def reader(frame: pd.DataFrame) -> Callable[[Row], Compute]:
     raise SimulatorError(f"a table of operators has columns {given}; known are: {known}")
 
 
-def timed_by_events(columns: Container[str]) -> bool:
+def timed_by_events(columns: Iterable[str]) -> bool:
     """Return whether the times of a table with these columns hold `TIMING_OVERHEAD`.
 
     Those from CUDA graphs do not: of memory-bound kernels they come with a second one, of data
-    still in the cache; of products, from the operator database, without their rate.
+    still in the cache; of grouped products with their routing, of latent attention with the width
+    of its values; of other products, from the operator database, without their rate.
     """
-    return "warm_time_us" not in columns and ("m" not in columns or "tflops" in columns)
+    if not {"warm_time_us", "routing", "value_dim"}.isdisjoint(columns):
+        return False
+    return "m" not in columns or "tflops" in columns
 
 
 def added_time(operator: Compute, *, events: bool = True) -> float:
     """Return what an operator's measured time holds besides its own [s].
 
-    That is the overhead of a pair of events, if one took the time, and the host's time before the
-    first kernel of a backward attention call.
+    That is, if a pair of events took the time, their overhead and the host's time before the first
+    kernel of a backward attention call.
     """
+    if not events:
+        return 0.0
     host = BACKWARD_HOST_TIME if isinstance(operator, Attention) and operator.backward else 0.0
-    return (TIMING_OVERHEAD if events else 0.0) + host
+    return TIMING_OVERHEAD + host
 
 
 def gemm_of(row: Row) -> Gemm:
@@ -101,20 +110,55 @@ def attention_of(row: Row) -> Attention:
         keys=length,
         head_dim=int(row["head_dim"]),
         causal=bool(int(row["causal"])),
+        window=int(row.get("window", 0)),
+        value_dim=int(row.get("value_dim", 0)),
         backward=row["pass"] == "bwd",  # noqa: S105 - a direction
         kernel=AttentionKernel(row["backend"]),
     )
 
 
 def grouped_gemm_of(row: Row) -> GroupedGemm:
-    """Return the grouped product of a row; ``skew``: the first group has four times the average."""
-    groups, mean = int(row["experts"]), int(row["tokens_per_expert"])
-    rows = [mean] * groups
-    if int(row["skew"]) and groups > 1:
-        first = min(4 * mean, groups * mean)
-        rest, more = divmod(groups * mean - first, groups - 1)
-        rows = [first, *(rest + (group < more) for group in range(groups - 1))]
-    return GroupedGemm(name="grouped", rows=tuple(rows), n=int(row["n"]), k=int(row["k"]))
+    """Return the grouped product of a row: a layer's n, k become those of its gradient's product.
+
+    ``pass`` is forward where the table has none; ``routing`` is a name of `rows_of_groups`, or
+    ``skew`` says whether it is skewed or even.
+    """
+    role = Role(row.get("pass", Role.FORWARD))
+    routing = row["routing"] if "routing" in row else ("even", "skewed")[int(row["skew"])]
+    rows = rows_of_groups(routing, int(row["experts"]), int(row["tokens_per_expert"]))
+    n, k = int(row["n"]), int(row["k"])
+    if role is Role.INPUT_GRADIENT:
+        n, k = k, n
+    return GroupedGemm(name="grouped", rows=rows, n=n, k=k, role=role)
+
+
+def rows_of_groups(routing: str, groups: int, mean: int) -> tuple[int, ...]:
+    """Return the rows of each group, as `benchmarks/gpu/routing.py` deals them out.
+
+    Even; skewed: the first group has four times the mean, the others share what is left; zipf:
+    group i has a share of 1/i. Both in multiples of 16 and no fewer.
+
+    Raises
+    ------
+    SimulatorError
+        If there is no such routing.
+    """
+    if routing == "even":
+        return (mean,) * groups
+    if routing == "skewed":
+        rest = (groups - 4) * mean // max(1, groups - 1)
+        return (4 * mean, *(_aligned(rest),) * (groups - 1))
+    if routing == "zipf":
+        harmonic = sum(1 / index for index in range(1, groups + 1))
+        return tuple(_aligned(groups * mean / harmonic / at) for at in range(1, groups + 1))
+    raise SimulatorError(
+        f"no routing {routing!r} of grouped products; there are even, skewed, zipf"
+    )
+
+
+def _aligned(rows: float) -> int:
+    """Return the multiple of `ROW_ALIGNMENT` below, at least one."""
+    return max(ROW_ALIGNMENT, int(rows) // ROW_ALIGNMENT * ROW_ALIGNMENT)
 
 
 def _precision(name: object) -> Precision:
@@ -124,9 +168,19 @@ def _precision(name: object) -> Precision:
     return PRECISIONS[str(name)]
 
 
-_TABLES: Final[tuple[tuple[frozenset[str], Callable[[Row], Compute]], ...]] = (
-    (frozenset({"dtype", "pass", "m", "n", "k"}), gemm_of),
-    (frozenset({"backend", "pass", "batch", "heads", "kv_heads", "seq", "head_dim"}), attention_of),
-    (frozenset({"experts", "tokens_per_expert", "n", "k", "skew"}), grouped_gemm_of),
+_TABLES: Final[tuple[tuple[frozenset[str], Callable[[Row], tuple[Compute, ...]]], ...]] = (
+    (frozenset({"dtype", "pass", "m", "n", "k"}), lambda row: (gemm_of(row),)),
+    (
+        frozenset({"backend", "pass", "batch", "heads", "kv_heads", "seq", "head_dim"}),
+        lambda row: (attention_of(row),),
+    ),
+    (
+        frozenset({"experts", "tokens_per_expert", "n", "k", "skew"}),
+        lambda row: (grouped_gemm_of(row),),
+    ),
+    (
+        frozenset({"experts", "tokens_per_expert", "n", "k", "routing"}),
+        lambda row: (grouped_gemm_of(row),),
+    ),
     (frozenset({"op", "bytes_moved"}), pointwise_of),
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from simulator.errors import SimulatorError
 from simulator.hardware.collectives import Algorithm
 from simulator.hardware.interfaces import interfaces_of
@@ -81,6 +83,9 @@ def _to_nvls(members: Members, cluster: Cluster) -> str:
 def _to_sharp(members: Members, cluster: Cluster) -> str:
     if not cluster.fabric.in_network_reduction:
         return f"the switches of {cluster.fabric.name} do not reduce (in_network_reduction)"
+    islands = cluster.fabric.islands
+    if islands and len(np.unique(members.slots // islands.accelerators)) > 1:
+        return "the group crosses islands, and no switch reduces between them"
     return _to_network(members, cluster)
 
 
@@ -89,11 +94,12 @@ def _to_network(members: Members, _: Cluster) -> str:
 
 
 def _to_pxn(members: Members, cluster: Cluster) -> str:
-    if members.nodes > 1 and not members.aligned:
+    if members.nodes == 1:
+        return _to_network(members, cluster)
+    if not members.aligned:
         return "members use other places in some nodes than in others"
-    if members.nodes > 1 and interfaces_of(cluster).rails == 1:
-        return f"the interfaces of {cluster.fabric.name} hang on no rails"
-    return _to_network(members, cluster)
+    by_rail = interfaces_of(cluster).rails > 1
+    return "" if by_rail else f"the interfaces of {cluster.fabric.name} hang on no rails"
 
 
 def _to_torus(members: Members, cluster: Cluster) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from simulator.errors import SimulatorError
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 def pointwise_time(operator: Pointwise, accelerator: Accelerator) -> float:
     """Return the time [s] of the memory-bound kernels of ``operator``, launch gaps included.
 
-    The kernels' overhead makes small ones slow: the bandwidth saturates with size.
+    The kernels' overhead makes small ones slow: the bandwidth saturates with size. Long ones run
+    at their share of the memory's bandwidth, or as fast as their instructions are issued.
 
     Raises
     ------
@@ -30,7 +32,9 @@ def pointwise_time(operator: Pointwise, accelerator: Accelerator) -> float:
     model = accelerator.kernels.pointwise
     share = _of_kind(model.bandwidth, operator.kind, accelerator)
     overhead = _of_kind(model.kernel_overhead, operator.kind, accelerator)
-    moving = operator.n_bytes / (share * accelerator.achievable_memory_bandwidth)
+    bandwidth = share * accelerator.achievable_memory_bandwidth
+    bandwidth = min(bandwidth, model.instruction_rate.get(operator.kind, math.inf))
+    moving = operator.n_bytes / bandwidth
     return operator.kernels * (accelerator.launch_gap + overhead) + moving
 
 

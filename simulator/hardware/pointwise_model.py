@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Annotated
 
-from simulator.fields import MICROSECONDS, Efficiency, NonNegative, record
+from simulator.fields import MICROSECONDS, TB_PER_S, Efficiency, NonNegative, Positive, record
 from simulator.operators import PointwiseKind
 
 
@@ -18,3 +19,8 @@ class PointwiseModel:
     """Bandwidth of a long kernel as a share of the achievable memory bandwidth."""
     optimizer_bandwidth: Efficiency
     """The same for a fused optimizer update over many tensors."""
+    instruction_rate: Annotated[dict[PointwiseKind, Positive], TB_PER_S] = field(
+        default_factory=dict
+    )
+    """Traffic [B/s] at which instructions, not memory, bound a kind of kernel: what a family of
+    parts with one die and several memories shares. None where memory always bounds."""

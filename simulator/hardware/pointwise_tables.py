@@ -21,6 +21,8 @@ class Passes(NamedTuple):
     n_bytes: float
     kernels: int
     kind: PointwiseKind = PointwiseKind.ELEMENTWISE
+    rest: Passes | None = None
+    """What follows, where its kernels are of another kind."""
 
 
 _DROPOUT, _NORM, _LAYER_NORM = PointwiseKind.DROPOUT, PointwiseKind.NORM, PointwiseKind.LAYER_NORM
@@ -41,7 +43,7 @@ OPERATIONS: Final[Mapping[str, Passes]] = {
     "cast_fp8": Passes(3, 1),
     "cast_bf16": Passes(6, 1),
     "embedding": Passes(4, 1),
-    "sum_rows": Passes(2, 2),
+    "sum_rows": Passes(2, 2, _NORM_BACKWARD),  # along columns, as the gradient of a norm's weight
     "largest": Passes(6, 3),
     "dropout": Passes(5, 1, _DROPOUT),
     "dropout_backward": Passes(5, 1),
@@ -81,13 +83,15 @@ OPERATIONS: Final[Mapping[str, Passes]] = {
     "swiglu_eager_backward": Passes(18, 3),
     "rms_norm_eager": Passes(36, 8, _UNFUSED),
     "rms_norm_eager_backward": Passes(92, 17, _UNFUSED),
-    "bias_gelu_eager": Passes(8, 2, _STRIDED),
+    "bias_gelu_eager": Passes(4, 1, _STRIDED, rest=Passes(4, 1)),
     "bias_gelu_eager_backward": Passes(8, 3),
     "rotary_eager": Passes(20, 5, _STRIDED),
     "rotary_eager_backward": Passes(20, 5, _STRIDED),
-    "bias_dropout_add_eager": Passes(15, 3, _DROPOUT),
+    "bias_dropout_add_eager": Passes(
+        4, 1, _STRIDED, rest=Passes(5, 1, _DROPOUT, rest=Passes(6, 1))
+    ),
     "bias_dropout_add_eager_backward": Passes(7, 3),
-    "dropout_add_eager": Passes(11, 2, _DROPOUT),
+    "dropout_add_eager": Passes(5, 1, _DROPOUT, rest=Passes(6, 1)),
     "dropout_add_eager_backward": Passes(5, 1),
     "cross_entropy_eager": Passes(18, 3, _UNFUSED),
     "cross_entropy_eager_backward": Passes(22, 4, _UNFUSED),
@@ -106,11 +110,19 @@ OPERATIONS: Final[Mapping[str, Passes]] = {
 }
 
 
-def pointwise_of(row: Mapping[Any, Any]) -> Pointwise:
-    """Return the pass over memory of a row; of an unknown operation, its least traffic at once."""
+def pointwise_of(row: Mapping[Any, Any]) -> tuple[Pointwise, ...]:
+    """Return the passes over memory of a row, one for each kind of kernel.
+
+    Of an unknown operation, its least traffic at once.
+    """
     name = str(row["op"])
     if name not in OPERATIONS:
-        return Pointwise(name=name, n_bytes=float(row["bytes_moved"]))
-    passes = OPERATIONS[name]
-    n_bytes = passes.n_bytes * float(row["rows"]) * float(row["cols"])
-    return Pointwise(name=name, n_bytes=n_bytes, kernels=passes.kernels, kind=passes.kind)
+        return (Pointwise(name=name, n_bytes=float(row["bytes_moved"])),)
+    elements = float(row["rows"]) * float(row["cols"])
+    chain = []
+    passes: Passes | None = OPERATIONS[name]
+    while passes:
+        n_bytes = passes.n_bytes * elements
+        chain.append(Pointwise(name, n_bytes, kernels=passes.kernels, kind=passes.kind))
+        passes = passes.rest
+    return tuple(chain)

@@ -45,6 +45,17 @@ class GradientReduction(StrEnum):
     """Every rank gets all sums and uses its share (DeepSpeed's pipeline engine)."""
 
 
+class GradientAllReduce(StrEnum):
+    """By which algorithm the data-parallel ranks sum gradients."""
+
+    LIBRARY = "library"
+    """One collective of the communication library over all ranks."""
+    THREE_PHASE_HALVING_DOUBLING = "three_phase_halving_doubling"
+    """Sum inside the node, halving and doubling between nodes, broadcast inside the node."""
+    THREE_PHASE_RING = "three_phase_ring"
+    """The same with a ring between nodes."""
+
+
 @record
 class Software:
     """A software profile (``hardware_profiles/software/*.yaml``), in SI."""
@@ -53,7 +64,10 @@ class Software:
     kernels: Kernels
     launch: Launch
     kernel_launch: Annotated[NonNegative, MICROSECONDS]
-    """Host time per kernel [s]; a layer is never faster than its kernels can be launched."""
+    """Host time per kernel of a forward pass or a recomputation [s]; a layer is never faster than
+    its kernels can be launched."""
+    backward_launch: Annotated[NonNegative, MICROSECONDS]
+    """The same of a backward pass, whose kernels autograd launches without Python [s]."""
     asynchronous_tensor_gradients: Flag
     """The input gradient's tensor-parallel collective runs under the weight-gradient GEMM."""
     arrival_jitter: Share
@@ -74,12 +88,17 @@ class Software:
     receivers gather it inside the node (Narayanan et al. 2021, section 4.1)."""
     gradient_reduction: GradientReduction
     """With a sharded optimizer, how gradients are summed."""
+    gradient_all_reduce: GradientAllReduce = GradientAllReduce.LIBRARY
+    """Without a sharded optimizer, by which algorithm gradients are summed."""
     gradient_reduce_overlap: Flag
     """Data-parallel gradient buckets are reduced while the last backward goes on."""
     parameter_gather_overlap: Flag
     """Sharded parameters are gathered chunk by chunk under the first forward."""
     bucket: Annotated[Positive, MIB]
     """Bytes of one data-parallel bucket."""
+    step_jitter: Share = 0.0
+    """Spread (standard deviation) of the compute time of a step among data-parallel ranks, relative
+    to it; the last reduction of gradients waits for the last rank."""
     gradient_precision: Precision
     """Format in which gradients are accumulated and kept."""
     gradient_reduce_precision: Precision
@@ -90,6 +109,11 @@ class Software:
     """Whether the optimizer keeps an fp32 copy of the weights."""
     optimizer_traffic_bytes_per_parameter: Positive
     """Memory traffic of one fused optimizer update [B per parameter]."""
+    optimizer_state_bytes_per_parameter: NonNegative = 8.0
+    """What the optimizer keeps beside the weights [B per parameter]: Adam's two fp32 moments."""
+    layerwise_norms: Flag = False
+    """The update scales each layer by the norms of its weights and gradients (LARS, LAMB): a pass
+    over both before it, two scalars for each layer."""
     gradient_norm: Flag
     """Global norm clipping: every stage waits for every other before the update."""
     deallocate_pipeline_outputs: Flag

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -194,8 +195,10 @@ def _mixtures(
 
     ``speed`` is of one stage, shape ``(replicas, members)``.
     """
+    alike: dict[tuple[float, ...], list[int]] = {}
     replicas = np.flatnonzero(slow)
-    mixtures, which = np.unique(np.sort(speed[replicas], axis=1), axis=0, return_inverse=True)
-    for number, mixture in enumerate(mixtures):
-        speeds, counts = np.unique(mixture, return_counts=True)
-        yield replicas[which.reshape(-1) == number], speeds.tolist(), counts.tolist()
+    for replica, row in zip(replicas.tolist(), np.sort(speed[replicas], axis=1), strict=True):
+        alike.setdefault(tuple(row.tolist()), []).append(replica)
+    for mixture, members in alike.items():
+        counts = Counter(mixture)
+        yield np.array(members), list(counts), list(counts.values())

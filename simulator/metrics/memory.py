@@ -97,7 +97,7 @@ def _stage_memory(trace: Trace, plan: Plan, stage: int) -> StageMemory:
         scenario.layout,
         scenario.shard,
         scenario.software,
-        scenario.model.hidden,
+        scenario.stream_width,
     )
     deferred = Precision.BF16.n_bytes * scenario.software.kernels.deferred_accumulation
     time, columns = _dynamic(trace, stage, held, _output_bytes(plan), deferred)
@@ -124,7 +124,7 @@ def _output_bytes(plan: Plan) -> float:
     scenario = plan.scenario
     if scenario.software.deallocate_pipeline_outputs or scenario.layout.pipeline == 1:
         return 0.0
-    return Precision.BF16.n_bytes * scenario.shard.norm_tokens * scenario.model.hidden
+    return Precision.BF16.n_bytes * scenario.shard.norm_tokens * scenario.stream_width
 
 
 def _dynamic(

@@ -18,7 +18,9 @@ import numpy as np
 from simulator.engine.copies import CopyPlayer
 from simulator.metrics.factors import FactorDraw, Rows
 from simulator.parallel.ranks import replica_grid
-from simulator.program.stretch import Stretch, group_factors, network_durations
+from simulator.program.build import build_program
+from simulator.program.classes import move
+from simulator.program.stretch import GroupTraits, Stretch, network_durations
 from simulator.program.tasks import NONE
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ class StepSamples:
     step_time: Floats
     """Shape ``(samples,)`` [s]."""
     without_slow: Floats
-    """The same draws of jitter with no rank or interface slow, shape ``(samples,)`` [s]."""
+    """The same draws of jitter with no rank perturbed, shape ``(samples,)`` [s]."""
     grid: NDArray[np.int64]
     """Ranks by replica, stage and place in their group, shape ``(replicas, stages, members)``."""
     critical: Floats
@@ -160,7 +162,6 @@ class _Sampler:
     ) -> None:
         self.grid = replica_grid(plan.scenario.layout)
         stretch = Stretch.of(program, plan)
-        _, interface = group_factors(perturbations, plan)
         self._rows = Rows.of(program, stretch.computed)
         self._stage = program.rank_class
         self._computed = stretch.computed
@@ -174,8 +175,12 @@ class _Sampler:
 
         self._healthy = player(program.duration[:, np.newaxis])
         self._slow = self._healthy
-        if np.any(interface != 1.0):
-            self._slow = player(network_durations(program, plan, stretch, interface).T.copy())
+        if perturbations.slow_interfaces or perturbations.lost_nodes:
+            moved = move(plan, perturbations)
+            repriced = program if moved is plan else build_program(moved)
+            traits = GroupTraits.of(perturbations, plan)
+            durations = network_durations(repriced, moved, Stretch.of(repriced, moved), traits)
+            self._slow = player(durations.T.copy())
         self._perturbed = bool(perturbations) or variation.slow is not None
 
     def room(self) -> _Room:

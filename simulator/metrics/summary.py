@@ -13,12 +13,14 @@ from simulator.parallel.blocks import Recomputation
 from simulator.parallel.network import RESIDUAL_LOSS, Routing, Sharing
 from simulator.schedule.pipelines import ideal_bubble_fraction
 from simulator.units import GIB, TERA
-from simulator.workload.flops import (
-    Convention,
-    forward_flops_per_token,
-    model_flops_per_token,
+from simulator.workload.flops import Convention, forward_flops_per_token
+from simulator.workload.models import (
+    active_parameters_of,
+    flops_per_sample,
+    parameters_of,
+    sample_of,
 )
-from simulator.workload.parameters import total_parameters
+from simulator.workload.transformer import Transformer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -69,10 +71,13 @@ def summarise(
 
 
 def recomputed_flops_per_token(scenario: Scenario, *, causal: bool) -> float:
-    """Return the forward FLOPs per token that the backward pass repeats."""
-    forward = forward_flops_per_token(scenario.model, scenario.batch.sequence_length, causal=causal)
+    """Return the forward FLOPs per token that the backward pass repeats; networks repeat none."""
+    model = scenario.model
+    if not isinstance(model, Transformer):
+        return 0.0
+    forward = forward_flops_per_token(model, scenario.batch.sequence_length, causal=causal)
     total = 0.0
-    for layer in range(scenario.model.layers):
+    for layer in range(model.layers):
         mode = scenario.recompute.of_layer(layer)
         if mode is Recomputation.FULL:
             total += forward.layer_linear + forward.layer_attention
@@ -86,7 +91,9 @@ def _what(scenario: Scenario, plan: Plan, engine: str) -> dict[str, Any]:
     return {
         "scenario": scenario.name,
         "model": scenario.model.name,
-        "parameters": total_parameters(scenario.model),
+        "sample": sample_of(scenario.model),
+        "parameters": parameters_of(scenario.model),
+        "active_parameters": active_parameters_of(scenario.model),
         "cluster": scenario.cluster.name,
         "accelerator": scenario.cluster.accelerator.name,
         "accelerators": scenario.accelerators,
@@ -122,21 +129,21 @@ def _speed(scenario: Scenario, step_time: float) -> dict[str, Any]:
     peak = scenario.cluster.accelerator.peak(scenario.precision)
     rate = tokens / step_time / scenario.accelerators
     length = scenario.batch.sequence_length
-    flops = {c: model_flops_per_token(scenario.model, length, c) for c in Convention}
+    flops = flops_per_sample(scenario.model, length)
     executed = {
-        c: flops[c] + recomputed_flops_per_token(scenario, causal=c is Convention.CAUSAL)
-        for c in Convention
+        c: flops[c] + recomputed_flops_per_token(scenario, causal=c == Convention.CAUSAL)
+        for c in flops
     }
     return {
         "step_time_s": step_time,
         "tokens_per_step": tokens,
         "tokens_per_s": tokens / step_time,
         "tokens_per_s_per_accelerator": rate,
-        "model_flop_per_token": {c.value: flops[c] for c in Convention},
-        "tflop_per_s_per_accelerator": {c.value: rate * flops[c] / TERA for c in Convention},
+        "model_flop_per_token": flops,
+        "tflop_per_s_per_accelerator": {c: rate * flops[c] / TERA for c in flops},
         "peak_tflop_per_s": peak / TERA,
-        "mfu": {c.value: rate * flops[c] / peak for c in Convention},
-        "hfu": {c.value: rate * executed[c] / peak for c in Convention},
+        "mfu": {c: rate * flops[c] / peak for c in flops},
+        "hfu": {c: rate * executed[c] / peak for c in flops},
     }
 
 
@@ -193,6 +200,9 @@ def assumptions(plan: Plan, *, alike: bool = True) -> list[str]:
         else "All other ranks of a stage behave alike: no jitter.",
         *_network_assumptions(plan),
     ]
+    if jitter := scenario.software.step_jitter:
+        spread = f"in times that spread by {100 * jitter:g} % of the step"
+        notes = [f"Ranks do the same, {spread}; all wait for the last. No background traffic."]
     for part in (placed.tensor, placed.context, placed.gradient):
         if part.span.ranks > 1 and not part.uniform:
             axes = "+".join(part.axes)
@@ -202,8 +212,19 @@ def assumptions(plan: Plan, *, alike: bool = True) -> list[str]:
             f"Gradient traffic asks {placed.gradient.span.contention:.2f} times what the busiest "
             f"uplinks carry and is slowed by that factor."
         )
-    if scenario.layout.layers is None and scenario.model.layers % scenario.layout.chunks:
+    model = scenario.model
+    transformer = model if isinstance(model, Transformer) else None
+    if transformer and transformer.experts is not None:
+        notes.append("Every expert gets as many tokens as every other, on every rank and layer.")
+    layers = transformer.layers if transformer else 0
+    if scenario.layout.layers is None and layers % scenario.layout.chunks:
         notes.append("Layers do not divide over the virtual stages; the ends hold fewer.")
+    if scenario.islands is not None:
+        notes.append(
+            "All islands are alike; the link carries nothing else, one exchange after another, "
+            "as a ring over the islands. Step, breakdown and MFU above are those of one island "
+            "without exchanges."
+        )
     return notes
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from simulator.workload.flops import Convention, model_flops_per_token
+from simulator.workload.models import flops_per_sample
 
 if TYPE_CHECKING:
     from simulator.metrics.samples import StepSamples
@@ -45,7 +45,8 @@ def variation_summary(
     return {
         **_drawn(scenario, variation, perturbations),
         "step_time_s": {"priced": priced, "without_slow_ranks": without_slow, **_spread(samples)},
-        "mfu_palm": {
+        "mfu": {
+            "convention": _headline_flops(scenario)[0],
             "priced": _mfu(scenario, priced),
             "without_slow_ranks": _mfu(scenario, without_slow),
             "mean": _mfu(scenario, mean),
@@ -69,6 +70,7 @@ def _named(perturbations: Perturbations) -> dict[str, Any]:
         "slow_interfaces": {
             str(rank): factor for rank, factor in perturbations.slow_interfaces.items()
         },
+        "lost_nodes": list(perturbations.lost_nodes),
     }
 
 
@@ -104,8 +106,14 @@ def _spread(samples: StepSamples) -> dict[str, float]:
     }
 
 
+def _headline_flops(scenario: Scenario) -> tuple[str, float]:
+    """Return the first convention of the model's FLOPs, and those of one sample."""
+    flops = flops_per_sample(scenario.model, scenario.batch.sequence_length)
+    return next(iter(flops.items()))
+
+
 def _mfu(scenario: Scenario, step_time: float) -> float:
-    flops = model_flops_per_token(scenario.model, scenario.batch.sequence_length, Convention.PALM)
+    _, flops = _headline_flops(scenario)
     peak = scenario.cluster.accelerator.peak(scenario.precision)
     return scenario.batch.tokens * flops / step_time / scenario.accelerators / peak
 

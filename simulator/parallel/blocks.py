@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from simulator.fields import Count, Flag, record
 from simulator.parallel.stages import Chunk, chunks_of, split_layers
+from simulator.workload.convolutional import ConvolutionalNetwork
+from simulator.workload.convolutions import network_blocks
 from simulator.workload.layers import embedding, head, transformer_layer
 from simulator.workload.parameters import (
     embedding_parameters_per_rank,
@@ -132,7 +134,11 @@ def backward_peak(blocks: Iterable[tuple[float, float, float]]) -> float:
 
 
 def virtual_stages(
-    model: Transformer, layout: Layout, shard: Shard, kernels: Kernels, recompute: Recompute
+    model: Transformer | ConvolutionalNetwork,
+    layout: Layout,
+    shard: Shard,
+    kernels: Kernels,
+    recompute: Recompute,
 ) -> tuple[VirtualStage, ...]:
     """Return the model cut into its virtual stages, in model order.
 
@@ -141,6 +147,25 @@ def virtual_stages(
     LayoutError
         If the layers or heads do not divide as asked.
     """
+    if isinstance(model, ConvolutionalNetwork):
+        return (_whole_network(model, shard),)
+    return _transformer_stages(model, layout, shard, kernels, recompute)
+
+
+def _whole_network(network: ConvolutionalNetwork, shard: Shard) -> VirtualStage:
+    """Return a network as the one virtual stage that it is: its blocks are its layers."""
+    blocks = network_blocks(network, shard)
+    placed = (
+        PlacedBlock(block, Recomputation.NONE, parameters, number)
+        for number, (block, parameters) in enumerate(blocks)
+    )
+    chunk = Chunk(index=0, first_layer=0, layers=len(blocks), embedding=True, head=True)
+    return VirtualStage(chunk, tuple(placed))
+
+
+def _transformer_stages(
+    model: Transformer, layout: Layout, shard: Shard, kernels: Kernels, recompute: Recompute
+) -> tuple[VirtualStage, ...]:
     split = layout.layers or split_layers(model.layers, layout.chunks)
     layer = transformer_layer(model, shard, kernels)
     layer_parameters = layer_parameters_per_rank(model, layout.tensor).total

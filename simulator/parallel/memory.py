@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from simulator.parallel.layout import Layout
     from simulator.workload.steps import Shard
 
-ADAM_MOMENTS = 2 * Precision.FP32.n_bytes
-"""Bytes per parameter of Adam's two fp32 moments."""
-
 
 @dataclass(frozen=True, slots=True)
 class StaticMemory:
@@ -43,7 +40,8 @@ def static_memory(
     Buffers: two incoming and two outgoing pipeline messages, and with sequence parallelism one
     gathered input. Allocator losses are a share of dynamic memory and are added there.
     """
-    state = ADAM_MOMENTS + (Precision.FP32.n_bytes if software.master_weights else 0.0)
+    state = software.optimizer_state_bytes_per_parameter
+    state += Precision.FP32.n_bytes if software.master_weights else 0.0
     if layout.sharding is Sharding.OPTIMIZER:
         state /= layout.gradient_ranks
     stream = Precision.BF16.n_bytes * shard.norm_tokens * hidden

@@ -6,7 +6,7 @@ Slots are numbered node by node: slot s is in node ``s // node size``. Which slo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,6 +57,8 @@ class Placement:
     stage_links: tuple[GroupSpan, ...]
     """Span of the transfer from stage s to stage (s + 1) mod p, the worst over replicas."""
     stage_link_names: tuple[str, ...]
+    slots: Integers = field(repr=False, compare=False)
+    """Slot of every rank, shape ``(ranks,)``."""
 
     @property
     def collectives(self) -> dict[Axis, GroupSpan]:
@@ -100,6 +102,7 @@ def place(layout: Layout, cluster: Cluster, allocation: Allocation = CONTIGUOUS)
         model=_axis_placement((Axis.TENSOR, Axis.PIPELINE), layout, cluster, slots),
         stage_links=tuple(span for span, _ in spans),
         stage_link_names=tuple(tier_name(span.tier, cluster) for span, _ in spans),
+        slots=slots,
     )
 
 
@@ -155,7 +158,7 @@ def _axis_placement(
 
 
 def stage_pairs(layout: Layout) -> list[Integers]:
-    """Return, for each stage, the (sender, receiver) pairs to the next stage, shape (n, 2)."""
+    """Return, for each stage, the ranks that hand over to the next stage, shape ``(pairs, 2)``."""
     grid = rank_grid(layout)
     axis = list(reversed(layout.order)).index(Axis.PIPELINE)
     by_stage = np.moveaxis(grid, axis, 0).reshape(layout.pipeline, -1)

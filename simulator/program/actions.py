@@ -63,6 +63,8 @@ class ActionTable:
     """The first forward of each chunk is split, to wait for its blocks' parameters."""
     split_last: bool
     """The last backward of each chunk is split, to release its blocks' gradients."""
+    by_block: bool
+    """Both are split in any case, for what waits for single blocks from outside."""
     stolen_share: float
     costs: GradientCosts
     wires: Wires | None
@@ -85,12 +87,14 @@ class ActionTable:
         passes = self.passes[virtual]
         blocks = passes.blocks[kind]
         durations = [block.duration for block in blocks]
-        if kind is Kind.FORWARD:
+        if not (self.split_first if kind is Kind.FORWARD else self.split_last):
+            beside = [0.0] * len(blocks)
+        elif kind is Kind.FORWARD:
             incoming = [self.costs.gather(count).duration for count in passes.parameters]
             beside = [*incoming[1:], 0.0]
         else:
             counts = reversed(passes.parameters)
-            leaving = [self.costs.reduction(count).duration for count in counts]
+            leaving = [self.costs.device_time(count) for count in counts]
             beside = backlog(durations, leaving)
         return [
             (self.tasks.pattern(block), duration + self.stolen_share * min(duration, together))
@@ -192,9 +196,9 @@ def _split_positions(table: ActionTable, actions: Actions, virtual: Indices) -> 
     split: set[int] = set()
     for chunk in np.unique(virtual):
         here = virtual == chunk
-        if table.split_first:
+        if table.split_first or table.by_block:
             split.add(int(np.flatnonzero(here & (kinds == Kind.FORWARD))[0]))
-        if table.split_last:
+        if table.split_last or table.by_block:
             weights = (kinds == Kind.BACKWARD) | (kinds == Kind.WEIGHT_GRADIENT)
             split.add(int(np.flatnonzero(here & weights)[-1]))
     return sorted(split)

@@ -36,8 +36,11 @@ from simulator.schedule.actions import Kind
 from simulator.schedule.dependencies import flatten, producers
 from simulator.schedule.pipelines import build_schedule
 from simulator.workload.parameters import embedding_parameters_per_rank
+from simulator.workload.transformer import Transformer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from simulator.parallel.blocks import VirtualStage
     from simulator.parallel.placement import Placement
     from simulator.scenario.scenario import Scenario
@@ -122,11 +125,37 @@ def build_program(plan: Plan) -> Program:
     return _StepBuilder(plan).build()
 
 
+@dataclass(frozen=True, slots=True)
+class StepTasks:
+    """A step whose first forwards and last backwards are played block by block.
+
+    Mappings go from a virtual stage to a task for each of its blocks, in model order.
+    """
+
+    program: Program
+    reads: Mapping[int, Sequence[int]]
+    """The first forward of each block."""
+    needs: Mapping[int, Sequence[int]]
+    """The task that needs a block's parameters first: its gather, or its forward."""
+    gradients: Mapping[int, Sequence[int]]
+    """The task after which a block's gradient is there, summed over its ranks."""
+    applied: Sequence[int]
+    """By pipeline stage, the task that needs all gradients: their norm, or the update."""
+    updated: Sequence[int]
+    """By pipeline stage, the optimizer update."""
+
+
+def build_by_block(plan: Plan) -> StepTasks:
+    """Return the step of `build_program`, as long to rounding, open to waits for single blocks."""
+    return _StepBuilder(plan, by_block=True).marked()
+
+
 class _StepBuilder:
     """Adds the parts of the step in the order in which the lanes play them."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, *, by_block: bool = False) -> None:
         self._plan = plan
+        self._by_block = by_block
         self._software = plan.scenario.software
         self._stages = plan.scenario.layout.pipeline
         ranks = plan.scenario.accelerators / self._stages
@@ -135,12 +164,34 @@ class _StepBuilder:
         self._costs = GradientCosts(plan.scenario, plan.placement)
         self._gathers: dict[int, list[int]] = {}
         """Virtual stage -> gather task of each of its blocks, in model order."""
+        self._gradients: dict[int, list[int]] = {}
+        """Virtual stage -> task after which each of its blocks' gradients are there, likewise."""
+        self._played: list[StageTasks] = []
+        self._applied: list[int] = []
+        self._updated: list[int] = []
+
+    def marked(self) -> StepTasks:
+        """Build the step and return it with what its tasks do to blocks."""
+        program = self.build()
+        reads = {
+            virtual: parts
+            for stage in self._played
+            for virtual, parts in stage.first_forward.items()
+        }
+        return StepTasks(
+            program=program,
+            reads=reads,
+            needs=reads | self._gathers,
+            gradients=self._gradients,
+            applied=self._applied,
+            updated=self._updated,
+        )
 
     def build(self) -> Program:
         for stage in range(self._stages):
             self._begin(stage)
-        played = self._play()
-        ready = [self._reduce(stage, played[stage]) for stage in range(self._stages)]
+        self._played = self._play()
+        ready = [self._reduce(stage, self._played[stage]) for stage in range(self._stages)]
         self._sum_tied_embedding(ready)
         self._update(ready)
         return self._tasks.build()
@@ -165,6 +216,7 @@ class _StepBuilder:
             blocking=self._software.pipeline_transfer is PipelineTransfer.BLOCKING,
             split_first=bool(self._gathers),
             split_last=self._costs.reduces and self._software.gradient_reduce_overlap,
+            by_block=self._by_block,
             stolen_share=self._plan.stolen_share,
             costs=self._costs,
             wires=self._wires,
@@ -186,23 +238,51 @@ class _StepBuilder:
         """Add a stage's gradient reductions; return the task after which all are done."""
         last = int(played.last[-1])
         if not self._costs.reduces:
+            self._note_gradients(played.last_backward)
             return last
         if not self._software.gradient_reduce_overlap:
-            transfer = self._costs.reduction(self._plan.parameters(stage))
-            return self._data(stage, transfer, after=last)
+            late = self._wait_for_ranks(stage, after=last)
+            ready = self._sum_gradients(stage, self._plan.parameters(stage), after=late)
+            parts_of = played.last_backward.items()
+            self._note_gradients({virtual: [ready] * len(parts) for virtual, parts in parts_of})
+            return ready
         ready = last
         for virtual, parts in played.last_backward.items():
             counts = reversed(self._plan.passes[virtual].parameters)
+            sums = []
             for part, count in zip(parts, counts, strict=True):
-                ready = self._data(stage, self._costs.reduction(count), after=part)
+                done = self._wait_for_ranks(stage, after=part) if part == last else part
+                sums.append(self._sum_gradients(stage, count, after=done))
+            self._note_gradients({virtual: sums})
+            ready = sums[-1]
         return ready
+
+    def _wait_for_ranks(self, stage: int, *, after: int) -> int:
+        """Add the wait for the last data-parallel rank; return the task that ends it."""
+        held = (self._plan.passes[virtual] for virtual in self._plan.schedule.placement[stage])
+        once = sum(passes.whole(kind).duration for passes in held for kind in passes.blocks)
+        late = self._costs.late_ranks(self._plan.scenario.micro_batches * once)
+        return self._data(stage, late, after=after) if late.duration > 0 else after
+
+    def _sum_gradients(self, stage: int, parameters: int, *, after: int) -> int:
+        """Add the reduction of some gradients, phase by phase; return the task that ends it."""
+        last = after
+        for message in self._costs.reduction(parameters):
+            last = after
+            for transfer in message:
+                last = self._data(stage, transfer, after=last)
+        return last
+
+    def _note_gradients(self, tasks: Mapping[int, Sequence[int]]) -> None:
+        """Note after which tasks the blocks' gradients are there, given from the last block on."""
+        self._gradients |= {virtual: list(reversed(parts)) for virtual, parts in tasks.items()}
 
     def _sum_tied_embedding(self, ready: list[int]) -> None:
         """Add the exchange of a tied embedding's gradient between the first and last stage."""
-        scenario = self._plan.scenario
-        if not scenario.model.tied_embeddings or self._stages == 1:
+        model, layout = self._plan.scenario.model, self._plan.scenario.layout
+        if not isinstance(model, Transformer) or not model.tied_embeddings or self._stages == 1:
             return
-        held = embedding_parameters_per_rank(scenario.model, scenario.layout.tensor).split
+        held = embedding_parameters_per_rank(model, layout.tensor).split
         transfer = self._costs.tied_embedding(held)
         ends = (0, self._stages - 1)
         gate = self._tasks.gate(np.array([ready[stage] for stage in ends]), "tied_embedding")
@@ -213,16 +293,21 @@ class _StepBuilder:
         """Add the gradient norm, the optimizer and, where not overlapped, the gathers."""
         if self._software.gradient_norm:
             gate = self._tasks.gate(np.array(ready), "gradient_norm")
+            self._applied = [gate] * self._stages
             ready = [
                 self._data(stage, self._costs.norm(), after=gate) for stage in range(self._stages)
             ]
         for stage in range(self._stages):
             held = self._plan.parameters(stage)
-            seconds = self._costs.update(held)
+            chunks = self._plan.schedule.placement[stage]
+            blocks = sum(len(self._plan.stages[virtual].blocks) for virtual in chunks)
+            seconds = self._costs.update(held, blocks)
             update = self._compute("optimizer", stage, SpanKind.OPTIMIZER, seconds)
             self._tasks.after(update, ready[stage])
+            self._updated.append(update)
             if self._costs.gathers and not self._software.parameter_gather_overlap:
                 self._data(stage, self._costs.gather(held), after=update)
+        self._applied = self._applied or self._updated
 
     def _compute(self, name: str, stage: int, kind: SpanKind, seconds: float) -> int:
         tasks = self._tasks.add(
@@ -240,7 +325,7 @@ class _StepBuilder:
             self._tasks.add(
                 name=self._tasks.name(transfer.name),
                 rank_class=stage,
-                lane=Lane.DATA,
+                lane=transfer.lane,
                 kind=SpanKind.DATA,
                 duration=transfer.cost.time,
                 latency=transfer.cost.latency,

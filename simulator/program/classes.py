@@ -9,13 +9,15 @@ so distinguish none of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simulator.parallel.gaps import without_nodes
+from simulator.program.build import build_program, make_plan
 from simulator.program.fold import split
-from simulator.program.stretch import group_durations, group_factors
+from simulator.program.stretch import GroupTraits, group_durations
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -98,9 +100,26 @@ def perturbed(program: Program, plan: Plan, perturbations: Perturbations) -> Pro
     Raises
     ------
     SimulatorError
-        If a perturbation names a rank that the job does not have.
+        If a perturbation names a rank or node that the job does not have.
     """
-    compute, interface = group_factors(perturbations, plan)
-    classes = replica_classes(np.stack([compute, interface], axis=-1))
-    compute, interface = compute[classes.example], interface[classes.example]
-    return split(program, group_durations(program, plan, compute, interface), classes.count)
+    traits = GroupTraits.of(perturbations, plan)
+    classes = replica_classes(traits.features())
+    moved = move(plan, perturbations)
+    if moved is not plan:
+        program = build_program(moved)
+    durations = group_durations(program, moved, traits.of_replicas(classes.example))
+    return split(program, durations, classes.count)
+
+
+def move(plan: Plan, perturbations: Perturbations) -> Plan:
+    """Return ``plan`` priced with its ranks around the lost nodes, itself if none is lost.
+
+    Only what crosses nodes has another price: kernels and memory are the same.
+    """
+    if not perturbations.lost_nodes:
+        return plan
+    scenario = plan.scenario
+    allocation = without_nodes(
+        scenario.placement, perturbations.lost_nodes, scenario.layout.ranks, scenario.cluster
+    )
+    return make_plan(replace(scenario, placement=allocation), plan.schedule)

@@ -3,8 +3,8 @@
 A program has one rank class for ranks that behave alike. That is exact, not an approximation:
 replicas that run the same tasks for the same time reach each collective at the same moment, so
 joining them there adds no wait. `unfold` and `unroll` spell the step out; played, they must give
-the times of the folded program (tests compare them). Unfolding is also how one replica is made
-different from the others.
+the times of the folded program (tests compare them). `split` is how some replicas are made
+different from the others, which stay folded.
 """
 
 from __future__ import annotations

@@ -6,21 +6,30 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Final
 
-from simulator.hardware.collective_costs import collective_cost
+from simulator.hardware.collective_costs import CollectiveCost, collective_cost, elapsed
 from simulator.hardware.operator_costs import operator_time
-from simulator.hardware.software import GradientReduction
-from simulator.operators import Collective, OptimizerUpdate
+from simulator.hardware.software import GradientAllReduce, GradientReduction
+from simulator.hardware.three_phase import SMALLEST_NCCL_BUFFER, InterNode, three_phases
+from simulator.operators import Collective, OptimizerUpdate, Pointwise
 from simulator.parallel.layout import Sharding
 from simulator.precision import Precision
+from simulator.program.prices import expected_maximum
+from simulator.program.tasks import Lane
 
 if TYPE_CHECKING:
-    from simulator.hardware.collective_costs import CollectiveCost
+    from collections.abc import Mapping
+
     from simulator.parallel.placement import Placement
     from simulator.scenario.scenario import Scenario
 
 
 GRADIENT_NORM: Final = "gradient_norm"
 TIED_EMBEDDING: Final = "embedding_all_reduce"
+INTER_NODE: Final[Mapping[GradientAllReduce, InterNode]] = {
+    GradientAllReduce.THREE_PHASE_HALVING_DOUBLING: InterNode.HALVING_DOUBLING,
+    GradientAllReduce.THREE_PHASE_RING: InterNode.RING,
+}
+"""How nodes sum gradients where an all-reduce has three phases."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +39,7 @@ class Transfer:
     name: str
     cost: CollectiveCost
     n_bytes: float
+    lane: Lane = Lane.DATA
 
     @property
     def duration(self) -> float:
@@ -54,8 +64,55 @@ class GradientCosts:
         """Whether updated parameters are gathered (they were updated in shares)."""
         return self.reduces and self.scenario.layout.sharding is Sharding.OPTIMIZER
 
-    def reduction(self, parameters: int) -> Transfer:
-        """Return the reduction of the gradients of ``parameters``, bucket by bucket."""
+    def reduction(self, parameters: int) -> tuple[tuple[Transfer, ...], ...]:
+        """Return the reduction of the gradients of ``parameters``: messages, each in its phases.
+
+        The phases of a message follow one another on lanes of their own, so that those of several
+        messages overlap. A collective of the library is one message of one phase for all buckets.
+        """
+        if self._three_phase is None:
+            return ((self._library_reduction(parameters),),)
+        n_bytes = parameters * self.scenario.software.gradient_reduce_precision.n_bytes
+        buckets = self._buckets(n_bytes)
+        span, cluster = self.placement.gradient.span, self.scenario.cluster
+        phases = three_phases(n_bytes / buckets, self._three_phase, span, cluster)
+        message = (
+            Transfer("gradient_reduce", phases.reduce, n_bytes / buckets, Lane.DATA_REDUCE),
+            Transfer("gradient_exchange", phases.exchange, n_bytes / buckets),
+            Transfer(
+                "gradient_broadcast", phases.broadcast, n_bytes / buckets, Lane.DATA_BROADCAST
+            ),
+        )
+        return buckets * (message,)
+
+    def late_ranks(self, compute: float) -> Transfer:
+        """Return the wait for the last data-parallel rank after ``compute`` seconds of a step.
+
+        It takes no resource; its lane is otherwise idle when the last backward pass ends.
+        """
+        ranks = self.scenario.layout.gradient_ranks
+        late = self.scenario.software.step_jitter * expected_maximum(ranks) * compute
+        return Transfer("late_ranks", elapsed(late), 0.0, Lane.DATA_REDUCE)
+
+    def device_time(self, parameters: int) -> float:
+        """Return for how long the reduction of ``parameters`` takes multiprocessors [s].
+
+        Of three phases those inside the node, if kernels do them.
+        """
+        transfers = [transfer for message in self.reduction(parameters) for transfer in message]
+        if self._three_phase is not None:
+            inside = (t for t in transfers if t.lane is not Lane.DATA)
+            transfers = [t for t in inside if t.n_bytes >= SMALLEST_NCCL_BUFFER]
+        return sum(transfer.duration for transfer in transfers)
+
+    @property
+    def _three_phase(self) -> InterNode | None:
+        """How nodes sum gradients in the second of three phases; none if the library does it."""
+        if self.gathers or self.placement.gradient.span.nodes == 1:
+            return None
+        return INTER_NODE.get(self.scenario.software.gradient_all_reduce)
+
+    def _library_reduction(self, parameters: int) -> Transfer:
         n_bytes = parameters * self.scenario.software.gradient_reduce_precision.n_bytes
         kind = self._reduction_kind
         return self._bucketed(f"gradient_{kind}", kind, n_bytes)
@@ -70,12 +127,19 @@ class GradientCosts:
         n_bytes = parameters * self.scenario.software.parameter_gather_precision.n_bytes
         return self._bucketed("parameter_all_gather", Collective.ALL_GATHER, n_bytes)
 
-    def update(self, parameters: int) -> float:
-        """Return the time of the optimizer update of a rank that holds ``parameters`` [s]."""
+    def update(self, parameters: int, blocks: int) -> float:
+        """Return the time of the optimizer update of a rank that holds ``parameters`` [s].
+
+        Layer-wise norms read weights and gradients of each of ``blocks`` before it, by two kernels.
+        """
+        software, part = self.scenario.software, self.scenario.cluster.accelerator
         share = parameters / (self.scenario.layout.gradient_ranks if self.gathers else 1)
-        traffic = self.scenario.software.optimizer_traffic_bytes_per_parameter
-        update = OptimizerUpdate("optimizer", share, traffic)
-        return operator_time(update, self.scenario.cluster.accelerator)
+        traffic = software.optimizer_traffic_bytes_per_parameter
+        time = operator_time(OptimizerUpdate("optimizer", share, traffic), part)
+        if software.layerwise_norms:
+            read = Precision.FP32.n_bytes + software.gradient_precision.n_bytes
+            time += operator_time(Pointwise("layer_norms", read * share, kernels=2 * blocks), part)
+        return time
 
     def norm(self) -> Transfer:
         """Return the sum of the squared gradient norm over the ranks of a replica."""

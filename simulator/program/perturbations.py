@@ -1,4 +1,4 @@
-"""What sets single ranks apart: slow accelerators and slow network interfaces, by rank."""
+"""What sets single ranks apart: slow accelerators and network interfaces, and nodes left out."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ class Perturbations:
     """Rank -> how many times as long its compute takes (below 1: it is faster)."""
     slow_interfaces: Mapping[int, float] = field(default_factory=dict)
     """Rank -> how many times as long transfers through its network interface take."""
+    lost_nodes: tuple[int, ...] = ()
+    """Nodes of the cluster that hold no ranks: those after them have moved up."""
 
     def __bool__(self) -> bool:
         """Return whether any rank is set apart."""
-        return bool(self.slow_ranks or self.slow_interfaces)
+        return bool(self.slow_ranks or self.slow_interfaces or self.lost_nodes)
 
     def compute(self, ranks: int) -> NDArray[np.float64]:
         """Return the factor on each rank's compute, shape ``(ranks,)``.

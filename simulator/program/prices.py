@@ -30,6 +30,9 @@ LANES: Mapping[Axis, tuple[Lane, SpanKind]] = {
     Axis.DATA: (Lane.DATA, SpanKind.DATA),
 }
 
+BACKWARD_KINDS = (SpanKind.BACKWARD, SpanKind.INPUT_GRADIENT, SpanKind.WEIGHT_GRADIENT)
+"""Passes whose kernels the autograd engine launches."""
+
 
 class Prices:
     """Seconds of operators and collectives on one cluster under one software stack.
@@ -101,11 +104,16 @@ class Prices:
             layout.play(step)
         return layout.finish()
 
-    def host_time(self, kernels: int) -> float:
-        """Return the host time of launching ``kernels`` [s]; a captured graph launches at once."""
+    def host_time(self, kernels: int, kind: SpanKind) -> float:
+        """Return the host time of launching ``kernels`` of a pass [s].
+
+        A captured graph launches at once.
+        """
         if self._software.launch is Launch.GRAPH:
             return 0.0
-        return kernels * self._software.kernel_launch
+        backward = kind in BACKWARD_KINDS
+        each = self._software.backward_launch if backward else self._software.kernel_launch
+        return kernels * each
 
     def restart_time(self, *, recomputes: bool) -> float:
         """Return how long the device idles at the start of a pass between transfers [s]."""
@@ -169,7 +177,7 @@ class _Timeline:
 
     def finish(self) -> Pattern:
         """Return the pattern, with a wait at its end if the host launches too slowly."""
-        late = self._prices.host_time(self._kernels) - self._clock
+        late = self._prices.host_time(self._kernels, self._kind) - self._clock
         if late > 0:
             self._segments.append(
                 Segment("launch", SpanKind.OTHER, Lane.COMPUTE, self._clock, late)

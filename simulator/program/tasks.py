@@ -45,6 +45,12 @@ class Lane(IntEnum):
     DEVICE_TO_HOST = 8
     STORAGE = 9
     HOST = 10
+    ISLANDS = 11
+    """The link of an island to the others, which all its ranks share: kept by rank class 0."""
+    DATA_REDUCE = 12
+    """A three-phase all-reduce's sum inside the node; its exchange between nodes is on `DATA`."""
+    DATA_BROADCAST = 13
+    """Its broadcast inside the node."""
 
 
 class SpanKind(IntEnum):

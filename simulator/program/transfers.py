@@ -28,7 +28,7 @@ class StageTransfer:
     @property
     def message(self) -> float:
         """Bytes that one rank sends."""
-        shard, hidden = self.scenario.shard, self.scenario.model.hidden
+        shard, hidden = self.scenario.shard, self.scenario.stream_width
         stream = Precision.BF16.n_bytes * shard.norm_tokens * hidden
         return stream / shard.tensor if self._scattered else stream
 

@@ -95,12 +95,12 @@ def add_legend(
     )
 
 
-def labelled_rows(rows: int) -> list[int]:
+def labelled_rows(rows: int, most: int = MOST_ROW_LABELS) -> list[int]:
     """Return which rows carry a label: all, or every so many that labels keep apart."""
-    return list(range(0, rows, -(-rows // MOST_ROW_LABELS)))
+    return list(range(0, rows, -(-rows // most)))
 
 
-def label_rows(ax: Axes, labels: Sequence[str], middle: float) -> None:
+def label_rows(ax: Axes, labels: Sequence[str], middle: float, most: int = MOST_ROW_LABELS) -> None:
     """Label rows that start at 0, 1, … ; ``middle`` is where in its row a label stands."""
-    shown = labelled_rows(len(labels))
+    shown = labelled_rows(len(labels), most)
     ax.set_yticks(np.array(shown) + middle, [labels[row] for row in shown])

@@ -77,9 +77,6 @@ MUTED: Final = "#666666"
 EQUAL_CONTRAST: Final = 0.179
 """Relative luminance on which black and white text stand out alike."""
 
-PNG_LEVEL: Final = 3
-"""zlib's level: half the time of the default for a tenth more bytes."""
-
 STYLE: Final = Path(__file__).with_name("style.mplstyle")
 
 _UNDATED: Final[Mapping[str, dict[str, None]]] = MappingProxyType(
@@ -123,8 +120,5 @@ def write_figure(figure: Figure, path: Path) -> None:
         Where; the suffix chooses the format.
     """
     undated: dict[str, Any] = dict(_UNDATED[path.suffix])
-    options: dict[str, Any] = {}
-    if path.suffix == ".png":
-        options["pil_kwargs"] = {"compress_level": PNG_LEVEL}
     with picture_style():
-        figure.savefig(path, metadata=undated, **options)
+        figure.savefig(path, metadata=undated)

@@ -32,6 +32,8 @@ def layout_text(layout: Mapping[str, Any]) -> str:
     Axes of degree one are left out, and the order of the ranks if it is the usual one.
     """
     words = []
+    if layout.get("other_size"):
+        words.append(f"{layout['accelerators']:,} accelerators")
     if layout["tensor"] > 1:
         words.append(f"tp {layout['tensor']}" + (" sp" if layout["sequence_parallel"] else ""))
     if layout["context"] > 1:
@@ -103,7 +105,9 @@ def _headline(summary: Mapping[str, Any]) -> Text:
 
 def _best(summary: Mapping[str, Any]) -> Table:
     table = plain_table(f"Best by {summary['by'].replace('_', ' ')}")
-    for name in ("", "step", "slower", "MFU", "memory"):
+    priced = summary["by"] == "cost"
+    cost = (f"{summary['currency']}/step",) if priced else ()
+    for name in ("", "step", "slower", "MFU", "memory", *cost):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("layout, and against the best", overflow="fold")
     first = summary["best"][0]["step_time_s"]
@@ -121,6 +125,7 @@ def _best(summary: Mapping[str, Any]) -> Table:
             f"{100 * slower:+.1f}%" if number > 1 else "",
             percent_text(place["mfu"]["palm"]),
             f"{place['peak_memory_gib']:.1f} GiB",
+            *((f"{place['cost_per_step']:.2f}",) if priced else ()),
             told,
         )
     return table

@@ -56,6 +56,9 @@ LANES: Final = (
     "device_to_host",
     "storage",
     "host",
+    "islands",
+    "data_reduce",
+    "data_broadcast",
 )
 """Lanes of a rank, from the top of a picture down."""
 
@@ -65,12 +68,13 @@ COMPUTE: Final = LANES[0]
 def rank_rows(spans: pd.DataFrame) -> pd.DataFrame:
     """Return one row per rank class, by stage: ``rank_class``, ``stage`` and ``label``.
 
-    The label names the class only where a stage has more than one.
+    The label is ``stage 3``, or ``3 class 19`` where a stage has more than one class.
     """
     rows = spans[["stage", "rank_class"]].drop_duplicates().sort_values(["stage", "rank_class"])
     shared = rows["stage"].duplicated(keep=False)
     label = "stage " + rows["stage"].astype(str)
-    alone = label.where(~shared, label + " class " + rows["rank_class"].astype(str))
+    short = rows["stage"].astype(str) + " class " + rows["rank_class"].astype(str)
+    alone = label.where(~shared, short)
     return rows.assign(label=alone).reset_index(drop=True)
 
 

@@ -96,11 +96,14 @@ def _mark(ax: Axes, place: float, name: str, colour: str, *, left: bool = False)
 
 
 def _facts(variation: Mapping[str, Any]) -> str:
-    times, mfu = variation["step_time_s"], variation["mfu_palm"]
+    times, mfu = variation["step_time_s"], variation["mfu"]
     facts = (
         f"{variation['samples']:,} samples",
         drawn_text(variation),
         f"mean {time_text(times['mean'])}",
-        f"MFU {percent_text(mfu['mean'])} (as priced {percent_text(mfu['priced'])}, palm)",
+        (
+            f"MFU {percent_text(mfu['mean'])} "
+            f"(as priced {percent_text(mfu['priced'])}, {mfu['convention']})"
+        ),
     )
     return "   ·   ".join(facts)

@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-HEADLINE_CONVENTION: Final = "palm"
-"""Convention of model FLOPs in headlines: the one that MFU was defined with (PaLM, appendix B)."""
-
 MOST_STAGES: Final = 16
 """Lines of the memory table; of more stages the fullest are shown."""
 
@@ -47,6 +44,9 @@ HYPHENATED: Final = {
 
 LEAST_USE: Final = 0.0005
 """Use of a link that reads as nothing."""
+ROUNDING: Final = 1e-9
+"""Part of a step that is nothing but the rounding of sums, relative."""
+
 BAR_WIDTH: Final = 24
 """Characters of the bar of a part that takes the whole step."""
 
@@ -70,6 +70,8 @@ def summary_tables(summary: Mapping[str, Any]) -> list[RenderableType]:
         parts += [groups_table(summary["groups"]), speed_table(summary["groups"])]
     if summary["transfers"]:
         parts.append(contention_table(summary))
+    if "islands" in summary:
+        parts.append(islands_table(summary["islands"], summary["sample"]))
     if "perturbations" in summary:
         parts.append(perturbation_table(summary))
     if "variation" in summary:
@@ -81,32 +83,42 @@ def summary_tables(summary: Mapping[str, Any]) -> list[RenderableType]:
 
 
 def headline(summary: Mapping[str, Any]) -> Text:
-    """Return one sentence: step time, tokens/s and MFU."""
-    mfu = percent_text(summary["mfu"][HEADLINE_CONVENTION])
+    """Return one sentence: step time, tokens/s (of image models images/s) and MFU."""
+    convention = headline_convention(summary)
+    mfu = percent_text(summary["mfu"][convention])
     facts = (
         f"one step takes {time_text(summary['step_time_s'])}",
-        f"{count_text(summary['tokens_per_s'])} tokens/s",
-        f"MFU {mfu} ({HEADLINE_CONVENTION})",
+        f"{count_text(summary['tokens_per_s'])} {summary['sample']}s/s",
+        f"MFU {mfu} ({convention})",
+        *_islands_facts(summary.get("islands")),
     )
     return Text(f"{summary['scenario']}: {', '.join(facts)}", style="bold")
 
 
+def headline_convention(summary: Mapping[str, Any]) -> str:
+    """Return the convention of model FLOPs in headlines, the first.
+
+    For transformers that is ``palm``, which MFU was defined with (PaLM, appendix B).
+    """
+    return str(next(iter(summary["mfu"])))
+
+
 def description(summary: Mapping[str, Any]) -> Table:
     """Return what was simulated: model, accelerators, layout, batch, schedule, software."""
-    batch = summary["batch"]
+    batch, sample = summary["batch"], summary["sample"]
     parameters = count_text(summary["parameters"]).replace("G", "B")  # the field counts billions
     lines = {
         "model": f"{summary['model']}, {parameters} parameters, {summary['precision']}",
         "cluster": f"{summary['cluster']}, {summary['accelerators']:,} x {summary['accelerator']}",
         "layout": ", ".join(_layout(summary["layout"])),
-        "batch": f"{batch['global_batch']:,} sequences of {batch['sequence_length']:,} tokens, "
+        "batch": f"{_batch_text(batch, sample)}, "
         f"{batch['micro_batches']:,} micro-batches of {batch['micro_batch']} per pipeline",
         "schedule": f"{summary['schedule']}, recomputation {summary['recompute']['mode']}",
         "software": f"{summary['software']}",
         "network": ", ".join(_network(summary["network"])),
         "engine": f"{summary['engine']}",
-        "speed": f"{count_text(summary['tokens_per_step'])} tokens per step, "
-        f"{significant(summary['tokens_per_s_per_accelerator'])} tokens/s per accelerator",
+        "speed": f"{count_text(summary['tokens_per_step'])} {sample}s per step, "
+        f"{significant(summary['tokens_per_s_per_accelerator'])} {sample}s/s per accelerator",
     }
     if nodes := _nodes(summary["placement"]):
         lines["placement"] = nodes
@@ -120,7 +132,9 @@ def throughput_table(summary: Mapping[str, Any]) -> Table:
     """Return model FLOPs, FLOP/s, MFU and HFU by convention."""
     peak = f"dense peak {significant(summary['peak_tflop_per_s'])} TFLOP/s"
     table = plain_table(f"Utilisation ({peak} per accelerator)")
-    _add_columns(table, "convention", "model TFLOP/token", "TFLOP/s/accelerator", "MFU", "HFU")
+    _add_columns(
+        table, "convention", f"model TFLOP/{summary['sample']}", "TFLOP/s/accelerator", "MFU", "HFU"
+    )
     for convention, n_flop in summary["model_flop_per_token"].items():
         table.add_row(
             convention,
@@ -134,8 +148,9 @@ def throughput_table(summary: Mapping[str, Any]) -> Table:
 
 def breakdown_table(summary: Mapping[str, Any]) -> Table:
     """Return where the step goes: time and share of every part that takes any."""
-    parts = {part: time_s for part, time_s in summary["breakdown_s"].items() if time_s}
     step_time_s = summary["step_time_s"]
+    least_s = ROUNDING * step_time_s
+    parts = {part: time_s for part, time_s in summary["breakdown_s"].items() if time_s > least_s}
     size_s, unit = time_unit(step_time_s)
     ideal = percent_text(summary["bubble_fraction_ideal"])
     table = plain_table(f"Where the step goes (ideal bubble {ideal})", show_footer=True)
@@ -281,6 +296,61 @@ def _nodes(placement: Mapping[str, Any]) -> str:
         return ""
     drawn = f" (seed {seed})" if seed is not None else ""
     return f"{placement['nodes']} nodes{drawn}" + (f", {len(lost):,} lost" if lost else "")
+
+
+def islands_table(islands: Mapping[str, Any], sample: str) -> Group:
+    """Return training across islands: what it exchanges, what that costs, what it would need.
+
+    Parameters
+    ----------
+    islands
+        Their part of a summary.
+    sample
+        What the model counts its work by.
+    """
+    needs = ", ".join(
+        f"{percent} %: {'none suffices' if gbit is None else f'{significant(gbit)} Gbit/s'}"
+        for percent, gbit in islands["required_gbit_per_s"].items()
+    )
+    memory = f"{islands['memory_peak_gib']:.1f} GiB at its peak with the outer optimizer"
+    lines = {
+        "islands": f"{islands['count']:,}, {islands['accelerators']:,} accelerators together",
+        "link": f"{significant(islands['link_gbit_per_s'])} Gbit/s, "
+        f"{significant(islands['latency_ms'])} ms",
+        "exchange": f"{_words(islands['method'])}, "
+        f"{significant(islands['bits_per_parameter'])} bits per parameter",
+        "period": f"{islands['inner_steps']:,} steps, fragments {islands['fragments']:,}, "
+        f"overlap {islands['overlap_steps']:,}",
+        "sent": f"{significant(islands['exchanged_gb_per_step'])} GB per step and island",
+        "step": f"{time_text(islands['mean_step_time_s'])} in the mean, "
+        f"{time_text(islands['inner_step_time_s'])} without exchange",
+        "utilisation": f"{percent_text(islands['compute_utilisation'])}, "
+        f"{count_text(islands['tokens_per_s'])} {sample}s/s on all islands",
+        "outer step": f"{time_text(islands['outer_step_s'])} per period",
+        "memory": memory if islands["fits"] else f"{memory}: does not fit",
+        "link needed": needs,
+    }
+    if not islands["outer_step_s"]:
+        del lines["outer step"], lines["memory"]
+    grid = Table.grid(padding=(0, 2))
+    for name, line in lines.items():
+        grid.add_row(Text(name, style="dim"), Text(line))
+    return Group(Text("Across islands", style="bold"), grid)
+
+
+def _batch_text(batch: Mapping[str, Any], sample: str) -> str:
+    if sample == "image":
+        return f"{batch['global_batch']:,} images"
+    return f"{batch['global_batch']:,} sequences of {batch['sequence_length']:,} {sample}s"
+
+
+def _islands_facts(islands: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Return the mean step with exchanges, which is what training across islands takes."""
+    if islands is None:
+        return ()
+    time, used = islands["mean_step_time_s"], percent_text(islands["compute_utilisation"])
+    across = f"{time_text(time)} per step across {islands['count']:,} islands"
+    return (f"all this on one island; {across} ({used} utilisation)",)
 
 
 def _layout(layout: Mapping[str, Any]) -> Iterator[str]:

@@ -31,7 +31,7 @@ from simulator.report.pixels import (
 )
 from simulator.report.quantities import percent_text, time_text, time_unit
 from simulator.report.spans import COMPUTE, actions, rank_rows
-from simulator.report.tables import HEADLINE_CONVENTION
+from simulator.report.tables import headline_convention
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,11 +56,20 @@ FUNNEL: Final = "#F1F2F4"
 """Between the panels: which part of the upper one the lower one enlarges."""
 INK: Final = {kind: "black" if is_light(COLOURS[kind]) else "white" for kind in KINDS}
 """Colour of the numbers on an action."""
+PASSES: Final = {
+    "F": "forward",
+    "B": "backward",
+    "I": "input_gradient",
+    "W": "weight_gradient",
+}
+"""Kind by action: the colour behind its number, whatever the action ends with."""
 HALO_WIDTH: Final = 1.5
 """Outline around the numbers: they stay legible where an action waits for communication."""
 NUMBER_SIZE: Final = 8.0
 DIGIT_WIDTH: Final = 0.65
 """Width of a digit over the size of the font."""
+MOST_LABELS: Final = 20
+"""Rows that are labelled: as many lines of text as the lowest panel has room for."""
 MOST_NUMBERS: Final = 450
 """Numbers in a panel: more are noise on a slide, and 2 kB each in an SVG."""
 POINTS_PER_INCH: Final = 72
@@ -125,7 +134,8 @@ def plot_timeline(
     )
     _number_actions(spans, rows, ax, (first, last))
     ax.set_xlabel(f"time in the step [{unit}]")
-    label_rows(ax, rows["label"].tolist(), middle=(COMPUTE_BAND[0] + COMMUNICATION_BAND[1]) / 2)
+    middle = (COMPUTE_BAND[0] + COMMUNICATION_BAND[1]) / 2
+    label_rows(ax, rows["label"].tolist(), middle, MOST_LABELS)
     return ax
 
 
@@ -141,10 +151,10 @@ def warm_up_window(spans: pd.DataFrame, step_time_s: float) -> Window | None:
 
 
 def _facts(summary: Mapping[str, Any]) -> str:
-    ideal = percent_text(summary["bubble_fraction_ideal"])
+    ideal, convention = percent_text(summary["bubble_fraction_ideal"]), headline_convention(summary)
     facts = (
         f"step {time_text(summary['step_time_s'])}",
-        f"MFU {percent_text(summary['mfu'][HEADLINE_CONVENTION])} ({HEADLINE_CONVENTION})",
+        f"MFU {percent_text(summary['mfu'][convention])} ({convention})",
         f"bubble {percent_text(summary['bubble_fraction'])} (ideal {ideal})",
         summary["schedule"],
     )
@@ -187,13 +197,11 @@ def _number_actions(spans: pd.DataFrame, rows: pd.DataFrame, ax: Axes, window_s:
     top = row_codes(runs, rows)[fits]
     ax.vlines(start[fits] / size_s, top, top + COMPUTE_BAND[1], color="white", linewidth=0.6)
     x, y = (start + end)[fits] / 2 / size_s, top + sum(COMPUTE_BAND) / 2
-    written = np.char.add(
-        np.char.add(text[fits].to_numpy(str), " "), runs["kind"][fits].to_numpy(str)
-    )
+    written = np.char.add(runs["action"][fits].to_numpy(str), text[fits].to_numpy(str))
     for label in np.unique(written):
-        number, kind = label.split(" ")
+        kind = PASSES[label[0]]
         here = written == label
-        _write(ax, number, INK[kind], COLOURS[kind], np.column_stack([x[here], y[here]]))
+        _write(ax, label[1:], INK[kind], COLOURS[kind], np.column_stack([x[here], y[here]]))
 
 
 def _write(ax: Axes, text: str, ink: str, halo: str, places: npt.NDArray[np.float64]) -> None:

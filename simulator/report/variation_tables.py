@@ -32,12 +32,14 @@ def perturbation_table(summary: Mapping[str, Any]) -> RenderableType:
     """
     named = summary["perturbations"]
     table = plain_table("Ranks set apart")
-    for heading in ("what", "rank"):
-        table.add_column(heading)
+    table.add_column("what")
+    table.add_column("which")
     table.add_column("factor", justify="right")
     for what, key in (("compute", "slow_ranks"), ("interface", "slow_interfaces")):
         for rank, factor in named[key].items():
-            table.add_row(what, rank, f"{factor:g}")
+            table.add_row(what, f"rank {rank}", f"{factor:g}")
+    for node in named["lost_nodes"]:
+        table.add_row("left out", f"node {node}", "")
     extra = summary["step_time_s"] - named["priced_step_time_s"]
     share = extra / named["priced_step_time_s"]
     cost = (
@@ -71,12 +73,15 @@ def drawn_text(variation: Mapping[str, Any]) -> str:
     named = len({*variation["slow_ranks"], *variation["slow_interfaces"]})
     if named:
         parts.append(f"{named} rank{'s' if named > 1 else ''} set apart")
+    if variation["lost_nodes"]:
+        lost = len(variation["lost_nodes"])
+        parts.append(f"{lost} node{'s' if lost > 1 else ''} left out")
     return ", ".join(parts) or "nothing drawn"
 
 
 def _times(variation: Mapping[str, Any]) -> RenderableType:
     """Return the step time as priced, with jitter, and with slow ranks, too."""
-    times, mfu = variation["step_time_s"], variation["mfu_palm"]
+    times, mfu = variation["step_time_s"], variation["mfu"]
     size_s, unit = time_unit(times["priced"])
     samples = f"{variation['samples']:,} sample{'s' if variation['samples'] != 1 else ''}"
     each = "every rank itself" if variation["per_rank"] else "groups folded"
@@ -99,7 +104,7 @@ def _times(variation: Mapping[str, Any]) -> RenderableType:
 
 
 def _costs(variation: Mapping[str, Any]) -> list[Text]:
-    mfu, cost = variation["mfu_palm"], variation["cost_s"]
+    mfu, cost = variation["mfu"], variation["cost_s"]
     lines = []
     if variation["jitter"]:
         points = 100 * (mfu["priced"] - mfu["without_slow_ranks"])

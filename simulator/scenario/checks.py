@@ -5,13 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from simulator.errors import LayoutError, ScheduleError
-from simulator.parallel.layout import INNERMOST_FIRST
-from simulator.parallel.network import LARGEST_BACKGROUND, MOST_FLOWS_PER_PAIR, Routing
+from simulator.hardware.software import GradientAllReduce
+from simulator.parallel.blocks import Recomputation
+from simulator.parallel.islands import Method
+from simulator.parallel.layout import INNERMOST_FIRST, Sharding
+from simulator.parallel.network import LARGEST_BACKGROUND, MOST_FLOWS_PER_PAIR, Routing, Sharing
 from simulator.parallel.stages import split_layers
 from simulator.precision import Precision
 from simulator.schedule.pipelines import ideal_bubble_fraction
+from simulator.workload.convolutional import ConvolutionalNetwork, module_problems
+from simulator.workload.models import depth_of, exchanged
 from simulator.workload.parameters import layer_parameters_per_rank
-from simulator.workload.transformer import Positions
+from simulator.workload.transformer import Positions, Transformer
 
 LARGEST_DEPTH: Final = 10_000
 """Layers beyond which a model is a typing slip."""
@@ -21,24 +26,36 @@ LARGEST_SCHEDULE: Final = 5_000_000
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from simulator.parallel.islands import Synchronisation
     from simulator.scenario.scenario import Scenario
 
     Finding = tuple[str, str]
     """Field path and message."""
     Check = Callable[[Scenario], Iterator[Finding]]
+    TransformerCheck = Callable[[Scenario, Transformer], Iterator[Finding]]
 
 
 def findings(scenario: Scenario) -> list[Finding]:
-    """Return every broken rule as (field path, message), in the order of `CHECKS`."""
+    """Return every broken rule as (field path, message).
+
+    Rules of all scenarios come first, in the order of `CHECKS`, then those of the kind of model.
+    """
     # Beyond these sizes the other checks would themselves run for ever.
-    too_large = list(sizes_are_playable(scenario))
-    return too_large or [finding for check in CHECKS for finding in check(scenario)]
+    if too_large := list(sizes_are_playable(scenario)):
+        return too_large
+    found = [finding for check in CHECKS for finding in check(scenario)]
+    model = scenario.model
+    if isinstance(model, ConvolutionalNetwork):
+        return [*found, *network_is_whole(scenario), *network_is_consistent(model)]
+    return [*found, *(one for check in TRANSFORMER_CHECKS for one in check(scenario, model))]
 
 
 def sizes_are_playable(scenario: Scenario) -> Iterator[Finding]:
     """Require a model and a schedule of a size that a step can be played in."""
-    if scenario.model.layers > LARGEST_DEPTH:
-        yield "model.layers", f"must be at most {LARGEST_DEPTH:,}, got {scenario.model.layers:,}"
+    depth = depth_of(scenario.model)
+    if depth > LARGEST_DEPTH:
+        field = "layers" if isinstance(scenario.model, Transformer) else "modules"
+        yield f"model.{field}", f"must be at most {LARGEST_DEPTH:,}, got {depth:,}"
     passes = 2 * scenario.layout.chunks * max(1, scenario.micro_batches)
     if passes > LARGEST_SCHEDULE:
         yield (
@@ -159,13 +176,13 @@ def sequence_divides(scenario: Scenario) -> Iterator[Finding]:
         )
 
 
-def sequence_fits_the_positions(scenario: Scenario) -> Iterator[Finding]:
+def sequence_fits_the_positions(scenario: Scenario, model: Transformer) -> Iterator[Finding]:
     """Require enough positions where a model has learned ones."""
-    most, length = scenario.model.max_positions, scenario.batch.sequence_length
+    most, length = model.max_positions, scenario.batch.sequence_length
     if 0 < most < length:
         yield (
             "batch.sequence_length",
-            f"{length:,} tokens, but {scenario.model.name} has {most:,} learned positions",
+            f"{length:,} tokens, but {model.name} has {most:,} learned positions",
         )
 
 
@@ -178,9 +195,8 @@ def sequence_parallelism_has_a_group(scenario: Scenario) -> Iterator[Finding]:
         )
 
 
-def model_is_consistent(scenario: Scenario) -> Iterator[Finding]:
+def model_is_consistent(_: Scenario, model: Transformer) -> Iterator[Finding]:
     """Require heads that share keys evenly, and positions and norms that go together."""
-    model = scenario.model
     if model.heads % model.kv_heads:
         yield "model.kv_heads", f"{model.kv_heads} does not divide the {model.heads} heads"
     if (model.positions is Positions.LEARNED) != (model.max_positions > 0):
@@ -195,17 +211,36 @@ def model_is_consistent(scenario: Scenario) -> Iterator[Finding]:
         yield "model.parallel_norms", "needs parallel_block: true"
 
 
-def heads_divide(scenario: Scenario) -> Iterator[Finding]:
+def experts_are_local(scenario: Scenario, model: Transformer) -> Iterator[Finding]:
+    """Require as many experts as a token needs, whole on every rank."""
+    experts = model.experts
+    if experts is None:
+        return
+    if experts.per_token > experts.count:
+        yield (
+            "model.experts.per_token",
+            f"{experts.per_token} experts of {experts.count} cannot be chosen",
+        )
+    if model.parallel_block:
+        yield "model.experts", "a parallel block has a dense MLP"
+    if scenario.layout.tensor > 1:
+        yield (
+            "layout.tensor",
+            f"must be 1: every rank holds all experts of {model.name} whole in this version",
+        )
+
+
+def heads_divide(scenario: Scenario, model: Transformer) -> Iterator[Finding]:
     """Require tensor parallelism to cut heads, key/value heads and the MLP evenly."""
     try:
-        layer_parameters_per_rank(scenario.model, scenario.layout.tensor)
+        layer_parameters_per_rank(model, scenario.layout.tensor)
     except LayoutError as error:
         yield "layout.tensor", str(error)
 
 
-def layers_fit_the_stages(scenario: Scenario) -> Iterator[Finding]:
+def layers_fit_the_stages(scenario: Scenario, model: Transformer) -> Iterator[Finding]:
     """Require a layer on every inner virtual stage, and every layer in an explicit split."""
-    layout, layers = scenario.layout, scenario.model.layers
+    layout, layers = scenario.layout, model.layers
     if layout.layers is None:
         try:
             split_layers(layers, layout.chunks)
@@ -223,7 +258,7 @@ def layers_fit_the_stages(scenario: Scenario) -> Iterator[Finding]:
     if sum(layout.layers) != layers:
         yield (
             "layout.layers",
-            f"adds up to {sum(layout.layers)} layers, but {scenario.model.name} has {layers}",
+            f"adds up to {sum(layout.layers)} layers, but {model.name} has {layers}",
         )
 
 
@@ -241,7 +276,7 @@ def schedule_accepts(scenario: Scenario) -> Iterator[Finding]:
 
 
 def accelerator_has_the_precision(scenario: Scenario) -> Iterator[Finding]:
-    """Require a rate for the linear layers, and bf16 for attention and head."""
+    """Require a rate for the products."""
     accelerator = scenario.cluster.accelerator
     for rates in (accelerator.peak_flop_rate, accelerator.achievable_flop_rate):
         if scenario.precision not in rates:
@@ -253,11 +288,16 @@ def accelerator_has_the_precision(scenario: Scenario) -> Iterator[Finding]:
                 ),
             )
             return
+
+
+def accelerator_has_bf16(scenario: Scenario, _: Transformer) -> Iterator[Finding]:
+    """Require a bf16 rate for attention and head."""
+    accelerator = scenario.cluster.accelerator
     if Precision.BF16 not in accelerator.achievable_flop_rate:
         yield "cluster.accelerator", f"{accelerator.name} has no bf16 rate for attention and head"
 
 
-def network_is_consistent(scenario: Scenario) -> Iterator[Finding]:
+def traffic_is_consistent(scenario: Scenario) -> Iterator[Finding]:
     """Require some network for the job, and all that a hash reads, of a hash only."""
     network = scenario.network
     if network.background > LARGEST_BACKGROUND:
@@ -287,6 +327,97 @@ def network_is_consistent(scenario: Scenario) -> Iterator[Finding]:
                 )
 
 
+def layerwise_norms_see_whole_layers(scenario: Scenario) -> Iterator[Finding]:
+    """Require that a rank which takes norms of layers holds all of each layer."""
+    layout = scenario.layout
+    whole = layout.tensor == 1 and layout.sharding is Sharding.NONE
+    if scenario.software.layerwise_norms and not whole:
+        yield (
+            "software.layerwise_norms",
+            "is simulated for ranks that hold whole layers: needs layout.tensor 1, sharding none",
+        )
+
+
+def three_phases_sum_whole_gradients(scenario: Scenario) -> Iterator[Finding]:
+    """Require that a chosen all-reduce is used: a sharded optimizer scatters by the library."""
+    chosen = scenario.software.gradient_all_reduce
+    if chosen is not GradientAllReduce.LIBRARY and scenario.layout.sharding is not Sharding.NONE:
+        yield (
+            "software.gradient_all_reduce",
+            f"{chosen} needs layout.sharding none, got {scenario.layout.sharding}",
+        )
+
+
+def network_is_whole(scenario: Scenario) -> Iterator[Finding]:
+    """Require pure data parallelism on whole images for a convolutional network."""
+    layout, name = scenario.layout, scenario.model.name
+    for axis in ("tensor", "context", "pipeline", "virtual_stages"):
+        degree = getattr(layout, axis)
+        if degree != 1:
+            message = (
+                f"{name} is a convolutional network, of which only data parallelism is simulated"
+            )
+            yield f"layout.{axis}", f"{message}: must be 1, got {degree}"
+    if layout.layers is not None:
+        yield "layout.layers", f"{name} is a convolutional network, which is not cut"
+    if scenario.batch.sequence_length != 1:
+        yield (
+            "batch.sequence_length",
+            f"{name} takes images, each a sequence of 1; got {scenario.batch.sequence_length:,}",
+        )
+    if scenario.recompute.mode is not Recomputation.NONE:
+        yield "recompute", f"{name} is a convolutional network, which recomputes none"
+
+
+def network_is_consistent(network: ConvolutionalNetwork) -> Iterator[Finding]:
+    """Require modules whose shapes go together, without settings that they would ignore."""
+    for message in module_problems(network):
+        yield "model.modules", message
+
+
+def islands_are_consistent(scenario: Scenario) -> Iterator[Finding]:
+    """Require two islands or more, and a synchronisation whose parts go together."""
+    islands = scenario.islands
+    if islands is None:
+        return
+    if islands.count == 1:
+        yield "islands.count", "must be at least 2: a single island exchanges nothing"
+    if scenario.network.sharing is Sharing.FAIR:
+        yield "network.sharing", "must be none with islands: their steps are played over and over"
+    model = scenario.model
+    if isinstance(model, ConvolutionalNetwork) and any(module_problems(model)):
+        return  # its blocks cannot be counted
+    for field, message in _synchronisation_findings(islands.synchronisation, exchanged(model)):
+        yield f"islands.synchronisation.{field}", message
+
+
+def _synchronisation_findings(sync: Synchronisation, layers: int) -> Iterator[Finding]:
+    streams = sync.method is Method.STREAMING_DILOCO
+    if sync.method is Method.DATA_PARALLEL:
+        if sync.inner_steps != 1:
+            yield "inner_steps", f"data_parallel exchanges every step, got {sync.inner_steps:,}"
+        if sync.overlap_steps:
+            yield (
+                "overlap_steps",
+                "data_parallel applies the gradients of the step itself: must be 0",
+            )
+    elif sync.overlap_steps >= sync.inner_steps:
+        yield (
+            "overlap_steps",
+            f"must be below inner_steps {sync.inner_steps:,}, got {sync.overlap_steps:,}",
+        )
+    if streams != (sync.layers_per_fragment is not None):
+        yield "layers_per_fragment", "streaming_diloco needs it, the other methods take none"
+    elif streams and len(sync.fragments(layers)) >= sync.inner_steps:
+        yield (
+            "inner_steps",
+            (
+                f"{len(sync.fragments(layers))} fragments and that of embedding and head need a "
+                f"step each, got {sync.inner_steps:,} steps"
+            ),
+        )
+
+
 CHECKS: tuple[Check, ...] = (
     degrees_fill_the_job,
     cluster_is_large_enough,
@@ -296,13 +427,22 @@ CHECKS: tuple[Check, ...] = (
     order_names_every_axis,
     batch_divides,
     sequence_divides,
-    sequence_fits_the_positions,
     sequence_parallelism_has_a_group,
-    model_is_consistent,
-    heads_divide,
-    layers_fit_the_stages,
     schedule_accepts,
     accelerator_has_the_precision,
-    network_is_consistent,
+    layerwise_norms_see_whole_layers,
+    three_phases_sum_whole_gradients,
+    traffic_is_consistent,
+    islands_are_consistent,
 )
-"""Every rule, in the order in which its problems are reported."""
+"""Rules of every scenario, in the order in which their problems are reported."""
+
+TRANSFORMER_CHECKS: tuple[TransformerCheck, ...] = (
+    sequence_fits_the_positions,
+    model_is_consistent,
+    experts_are_local,
+    heads_divide,
+    layers_fit_the_stages,
+    accelerator_has_bf16,
+)
+"""Rules of scenarios with a transformer."""

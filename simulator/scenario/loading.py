@@ -15,7 +15,7 @@ from simulator.documents import (
     read_document,
     validate,
 )
-from simulator.errors import DocumentError, Problem, ScenarioError
+from simulator.errors import DocumentError, MisfitError, Problem, ScenarioError
 from simulator.scenario.checks import findings
 from simulator.scenario.scenario import Scenario
 from simulator.workload.huggingface import read_config
@@ -23,7 +23,7 @@ from simulator.workload.huggingface import read_config
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from simulator.documents import FieldPath
+    from simulator.documents import FieldPath, Source
 
 PROFILES: Final = "profiles"
 """Key of a scenario that names a directory of the user's own profiles."""
@@ -33,6 +33,8 @@ REFERENCES: Final[Mapping[FieldPath, str]] = {
     ("software",): "software",
 }
 """Fields of a scenario that refer to profiles, and their kinds."""
+SHORTHANDS: Final = ("accelerator", "node", "fabric")
+"""Parts of the cluster whose fields an override may name without ``cluster.`` before them."""
 
 
 def load_scenario(
@@ -62,6 +64,25 @@ def load_scenario(
     return scenario_of(document, Catalog(directories), overrides)
 
 
+def load_sources(
+    path: Path | str, *, overrides: Sequence[str] = (), profiles: Sequence[Path] = ()
+) -> Mapping[FieldPath, Source]:
+    """Return on what authority the numbers of a scenario and its profiles stand, by field.
+
+    Parameters
+    ----------
+    path, overrides, profiles
+        As `load_scenario`.
+
+    Raises
+    ------
+    DocumentError, ScenarioError
+        As `load_scenario`, but for mistakes in values.
+    """
+    document, directories = read_scenario(Path(path), profiles)
+    return resolved(document, Catalog(directories), overrides).sources
+
+
 def scenario_of(document: Document, catalog: Catalog, overrides: Sequence[str] = ()) -> Scenario:
     """Return the scenario in ``document``.
 
@@ -69,6 +90,8 @@ def scenario_of(document: Document, catalog: Catalog, overrides: Sequence[str] =
     ------
     ScenarioError
         With every mistake found, each with file, line and field.
+    MisfitError
+        If there is none, but fields do not go together: with every broken rule.
     """
     try:
         document = resolved(document, catalog, overrides)
@@ -80,8 +103,13 @@ def scenario_of(document: Document, catalog: Catalog, overrides: Sequence[str] =
         for field, message in findings(scenario)
     ]
     if problems:
-        raise ScenarioError(problems)
+        raise MisfitError(problems)
     return scenario
+
+
+def full_key(key: str) -> str:
+    """Return the dotted path that an override's key means: ``fabric.x`` is ``cluster.fabric.x``."""
+    return f"cluster.{key}" if key.partition(".")[0] in SHORTHANDS else key
 
 
 def resolved(document: Document, catalog: Catalog, overrides: Sequence[str] = ()) -> Document:
@@ -98,7 +126,7 @@ def resolved(document: Document, catalog: Catalog, overrides: Sequence[str] = ()
         if "." not in key:
             document = override(document, key, value)
     document = _with_shorthands(document)
-    document = _with_model(catalog.resolve_all(document, REFERENCES))
+    document = _with_images(_with_model(catalog.resolve_all(document, REFERENCES)))
     for key, value in pairs:
         if "." in key:
             document = override(document, key, value)
@@ -133,7 +161,7 @@ def _split_override(text: str) -> tuple[str, str]:
     if not equals:
         message = f"expected KEY=VALUE such as layout.tensor=4, got {text[:80]!r}"
         raise ScenarioError([Problem(where="--set", path="", message=message)])
-    return key.strip(), value
+    return full_key(key.strip()), value
 
 
 def _other_problems(document: Document, overrides: Sequence[str]) -> list[Problem]:
@@ -176,6 +204,16 @@ def _with_model(document: Document) -> Document:
         raise ScenarioError([problem]) from None
     fields = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
     return graft(document, ("model",), Document(data=fields, marks={(): mark}))
+
+
+def _with_images(document: Document) -> Document:
+    """Count the images of a convolutional network as sequences of one."""
+    model, batch = document.get(("model",)), document.get(("batch",))
+    takes_images = isinstance(model, dict) and "image_size" in model
+    if not takes_images or not isinstance(batch, dict) or "sequence_length" in batch:
+        return document
+    mark = document.mark(("batch",))
+    return graft(document, ("batch", "sequence_length"), Document(data=1, marks={(): mark}))
 
 
 def _mark(document: Document, field: str) -> Mark:

@@ -6,12 +6,14 @@ from simulator.fields import Count, Text, record
 from simulator.hardware.cluster import Cluster
 from simulator.hardware.software import Software
 from simulator.parallel.blocks import Recompute
+from simulator.parallel.islands import Islands
 from simulator.parallel.layout import Batch, Layout
 from simulator.parallel.network import Network
 from simulator.parallel.slots import CONTIGUOUS, Allocation
 from simulator.precision import Precision
 from simulator.scenario.space import Space
 from simulator.schedule.pipelines import ScheduleName
+from simulator.workload.models import Model
 from simulator.workload.steps import Shard
 from simulator.workload.transformer import Transformer
 
@@ -21,7 +23,7 @@ class Scenario:
     """One training step to simulate; every reference to a profile is resolved."""
 
     name: Text
-    model: Transformer
+    model: Model
     cluster: Cluster
     accelerators: Count
     """Accelerators of the job: the product of the layout's degrees."""
@@ -36,6 +38,8 @@ class Scenario:
     """What the job's traffic meets on the network."""
     placement: Allocation = CONTIGUOUS
     """Nodes that the job is given."""
+    islands: Islands | None = None
+    """Replicas of this whole job in other places, over a thin link; none: it stands alone."""
     space: Space | None = None
     """What ``simulator search`` tries; a single step does not read it."""
 
@@ -43,6 +47,11 @@ class Scenario:
     def micro_batches(self) -> int:
         """Micro-batches of each data-parallel rank per step."""
         return self.batch.micro_batches(self.layout.data)
+
+    @property
+    def stream_width(self) -> int:
+        """Values of a token that pass from layer to layer; 0 for networks, which are never cut."""
+        return self.model.hidden if isinstance(self.model, Transformer) else 0
 
     @property
     def shard(self) -> Shard:

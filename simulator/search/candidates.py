@@ -18,6 +18,7 @@ from simulator.scenario.checks import LARGEST_SCHEDULE, findings
 from simulator.scenario.space import Space
 from simulator.schedule.pipelines import ScheduleName, ideal_bubble_fraction
 from simulator.workload.parameters import layer_parameters_per_rank
+from simulator.workload.transformer import Transformer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -100,6 +101,7 @@ class Axes:
     """What a search tries on each axis, the scenario's space with its gaps filled."""
 
     scenario: Scenario
+    model: Transformer
     space: Space
 
     @classmethod
@@ -109,8 +111,14 @@ class Axes:
         Raises
         ------
         SimulatorError
-            If a value of the space can never be: an order that is no permutation of the axes.
+            If the model is none that is cut, or a value of the space can never be: an order that
+            is no permutation of the axes.
         """
+        if not isinstance(scenario.model, Transformer):
+            raise SimulatorError(
+                f"{scenario.model.name} is a convolutional network, which only data parallelism "
+                f"spreads: there are no layouts to search"
+            )
         space = scenario.space or Space()
         for order in space.order or ():
             if sorted(order) != sorted(INNERMOST_FIRST):
@@ -118,7 +126,7 @@ class Axes:
                     f"space.order: each must name {', '.join(INNERMOST_FIRST)} once, innermost "
                     f"first; got {', '.join(order) or 'nothing'}"
                 )
-        return cls(scenario, space)
+        return cls(scenario, scenario.model, space)
 
     def degrees(self) -> Iterator[Degrees]:
         """Yield the degrees that fill the job, tensor parallelism cutting what it must."""
@@ -201,7 +209,7 @@ class Axes:
         own = scenario.layout.tensor
         for tensor in self.space.tensor or sorted({own, *_divisors(inside)}):
             try:
-                layer_parameters_per_rank(scenario.model, tensor)
+                layer_parameters_per_rank(self.model, tensor)
             except LayoutError:
                 continue
             yield tensor
@@ -215,7 +223,7 @@ class Axes:
                 yield context
 
     def _pipeline(self) -> Iterator[int]:
-        layers = self.scenario.model.layers
+        layers = self.model.layers
         for pipeline in self.space.pipeline or range(1, layers + 3):
             if _splits(layers, pipeline):
                 yield pipeline
@@ -226,7 +234,7 @@ class Axes:
         By default into even virtual stages, or even but for the first and the last, which make up
         for the embedding and the head.
         """
-        layers = self.scenario.model.layers
+        layers = self.model.layers
         if self.space.virtual_stages:
             yield from (v for v in self.space.virtual_stages if _splits(layers, pipeline * v))
             return

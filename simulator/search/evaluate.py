@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from simulator.hardware.software import PipelineTransfer
+from simulator.errors import SimulatorError
+from simulator.hardware.software import GradientAllReduce, PipelineTransfer
 from simulator.parallel.layout import Sharding
 from simulator.parallel.stages import split_layers
 from simulator.search.candidates import SCHEDULES, SHARDINGS, Candidate
 from simulator.search.pipeline import Pipeline, PipelineKey, Split, pipeline_of
 from simulator.search.prices import LayoutPrices, PriceMemory
+from simulator.workload.transformer import Transformer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,14 +55,41 @@ class _Batch(NamedTuple):
     gathers: bool
 
 
+def hindrance(scenario: Scenario) -> str | None:
+    """Return what of a scenario layouts cannot be played side by side with, None if nothing.
+
+    Its layouts are then played one by one by the engine.
+    """
+    software = scenario.software
+    if not isinstance(scenario.model, Transformer):
+        return "a model that is no transformer"
+    if scenario.islands is not None:
+        return "islands"
+    if software.step_jitter:
+        return "late data-parallel ranks (software.step_jitter)"
+    if software.gradient_all_reduce is not GradientAllReduce.LIBRARY:
+        return f"gradients summed by {software.gradient_all_reduce}"
+    return None
+
+
 class Evaluator:
     """Prices and plays layouts of one scenario; remembers prices from call to call."""
 
     def __init__(self, scenario: Scenario, machine: Kernels) -> None:
-        """Play on ``machine``."""
+        """Play on ``machine``.
+
+        Raises
+        ------
+        SimulatorError
+            If the scenario has a `hindrance`.
+        """
+        found = hindrance(scenario)
+        if found or not isinstance(scenario.model, Transformer):
+            raise SimulatorError(f"layouts cannot be played side by side with {found}")
         self._scenario = scenario
+        self._model = scenario.model
         self._machine = machine
-        self._memory = PriceMemory(scenario)
+        self._memory = PriceMemory(scenario, scenario.model)
         self._pipeline: tuple[PipelineKey, Pipeline] | None = None
 
     def evaluate(self, rows: Rows) -> NDArray[np.void]:
@@ -150,7 +179,7 @@ class Evaluator:
         every = candidate.recompute_every
 
         def split() -> Split:
-            layers = self._scenario.model.layers
+            layers = self._model.layers
             total = candidate.pipeline * candidate.virtual_stages
             return Split.of(given or split_layers(layers, total), every)
 
@@ -183,7 +212,7 @@ class Evaluator:
         compute += software.step_overhead
         self._play(batch, compute, send, data, ended)
         ready = self._reduce(batch, data, ended)
-        if self._scenario.model.tied_embeddings and batch.pipeline.stages > 1:
+        if self._model.tied_embeddings and batch.pipeline.stages > 1:
             seconds = np.array([price.tied_embedding() for price in batch.prices])
             ends = [0, -1]
             data[ends] = np.maximum(data[ends], ready[ends].max(axis=0)) + seconds
@@ -212,10 +241,9 @@ class Evaluator:
         gathered = np.zeros((len(split.type_of), layouts))
         if split_first or split_last:
             priced = [price.split(split, pipeline.kinds) for price in batch.prices]
-            per_type = np.array([k.embedding + k.layers + k.head for k in split.types])
-            row = _ranges(per_type, split.type_of)
+            row = _ranges(split.blocks, split.type_of)
             tables = [np.stack(column, 1)[row] for column in zip(*priced, strict=True)]
-            blocks[1:] = np.cumsum(per_type[split.type_of])
+            blocks[1:] = np.cumsum(split.blocks[split.type_of])
         if split_first:
             _begin_gathers(pipeline, blocks, tables[0], gathered, data)
         self._machine.play_layouts(
@@ -249,14 +277,17 @@ class Evaluator:
             data[:] = np.maximum(data, ended) + self._by_stage(batch, LayoutPrices.reduction)
         return data.copy()
 
-    def _by_stage(self, batch: _Batch, price: Callable[[LayoutPrices, int], float]) -> Floats:
+    def _by_stage(self, batch: _Batch, price: Callable[[LayoutPrices, int, int], float]) -> Floats:
         """Return a price of the parameters of each stage [s], ``(stages, layouts)``."""
+        types = batch.split.type_of[batch.pipeline.virtual_of]
+        blocks = batch.split.blocks[types].sum(axis=1).tolist()
         seconds = np.empty(batch.held.shape)
-        for layout, (prices, column) in enumerate(
+        for layout, (prices, held) in enumerate(
             zip(batch.prices, batch.held.T.tolist(), strict=True)
         ):
-            known = {held: price(prices, held) for held in set(column)}
-            seconds[:, layout] = [known[held] for held in column]
+            stages = list(zip(held, blocks, strict=True))
+            known = {stage: price(prices, *stage) for stage in set(stages)}
+            seconds[:, layout] = [known[stage] for stage in stages]
         return seconds
 
 

@@ -55,6 +55,11 @@ class Split:
     type_of: Indices
     """Place in ``types`` of each virtual stage in model order."""
 
+    @property
+    def blocks(self) -> Indices:
+        """Blocks of each type: layers, embedding and head."""
+        return np.array([kind.embedding + kind.layers + kind.head for kind in self.types])
+
     @classmethod
     def of(cls, layers: tuple[int, ...], every: int) -> Split:
         """Return the types of virtual stages with so many layers each."""

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from simulator.scenario import Scenario
     from simulator.search.candidates import Candidate
     from simulator.search.pipeline import Split, StageType
+    from simulator.workload.transformer import Transformer
 
     Floats = NDArray[np.float64]
 
@@ -159,24 +160,25 @@ class LayoutPrices:
         key = ("split", self._block, self._recompute, self._gradient, split.types, kinds)
         return self.memory.get(key, lambda: self._price_split(split, kinds))
 
-    def reduction(self, parameters: int) -> float:
+    def reduction(self, parameters: int, _blocks: int = 0) -> float:
         """Return the time of reducing the gradients of so many parameters [s]."""
         return self.memory.get(
             ("reduction", self._gradient, parameters),
-            lambda: self.gradients.reduction(parameters).duration,
+            lambda: self.gradients.device_time(parameters),
         )
 
-    def gather(self, parameters: int) -> float:
+    def gather(self, parameters: int, _blocks: int = 0) -> float:
         """Return the time of gathering so many updated parameters [s]."""
         return self.memory.get(
             ("gather", self._gradient, parameters),
             lambda: self.gradients.gather(parameters).duration,
         )
 
-    def update(self, parameters: int) -> float:
+    def update(self, parameters: int, blocks: int) -> float:
         """Return the time of the optimizer update of a rank with so many parameters [s]."""
         return self.memory.get(
-            ("update", self._gradient, parameters), lambda: self.gradients.update(parameters)
+            ("update", self._gradient, parameters, blocks),
+            lambda: self.gradients.update(parameters, blocks),
         )
 
     def norm(self) -> float:
@@ -208,7 +210,7 @@ class LayoutPrices:
 
     def _plan_block(self, block: _Block) -> PlacedBlock:
         scenario = self.scenario
-        model, shard, kernels = scenario.model, scenario.shard, scenario.software.kernels
+        model, shard, kernels = self.memory.model, scenario.shard, scenario.software.kernels
         if block.name == LAYER:
             planned = transformer_layer(model, shard, kernels)
             held = layer_parameters_per_rank(model, shard.tensor)
@@ -299,7 +301,7 @@ class LayoutPrices:
         scenario = self.scenario
         if scenario.software.deallocate_pipeline_outputs or scenario.layout.pipeline == 1:
             return 0.0
-        return Precision.BF16.n_bytes * scenario.shard.norm_tokens * scenario.model.hidden
+        return Precision.BF16.n_bytes * scenario.shard.norm_tokens * scenario.stream_width
 
     def _price_split(self, split: Split, kinds: tuple[Kind, ...]) -> SplitPrice:
         weights = Kind.BACKWARD if Kind.BACKWARD in kinds else Kind.WEIGHT_GRADIENT
@@ -319,8 +321,7 @@ class LayoutPrices:
         return SplitPrice(*(np.array(column) for column in columns))
 
     def _price_tied(self) -> float:
-        scenario = self.scenario
-        held = embedding_parameters_per_rank(scenario.model, scenario.layout.tensor).split
+        held = embedding_parameters_per_rank(self.memory.model, self._candidate.tensor).split
         return self.gradients.tied_embedding(held).duration
 
     def _price_transfers(self) -> Floats:
@@ -341,7 +342,7 @@ class LayoutPrices:
     def _price_static(self) -> StaticPrice:
         scenario = self.scenario
         one = static_memory(
-            1, scenario.layout, scenario.shard, scenario.software, scenario.model.hidden
+            1, scenario.layout, scenario.shard, scenario.software, scenario.stream_width
         )
         return StaticPrice(
             per_parameter=one.weights + one.gradients + one.optimizer,
@@ -360,9 +361,10 @@ def _slowed(alone: list[float], beside: list[float], stolen_share: float) -> lis
 class PriceMemory:
     """Everything that has been priced for one scenario, whatever its layout."""
 
-    def __init__(self, scenario: Scenario) -> None:
-        """Price on the scenario's cluster, model and software."""
+    def __init__(self, scenario: Scenario, model: Transformer) -> None:
+        """Price ``model``, the scenario's, on its cluster and software."""
         self.scenario = scenario
+        self.model = model
         self.stolen_share = Prices(scenario.cluster, scenario.software, {}).stolen_share
         """Share of the multiprocessors that a running collective takes from other kernels."""
         self._known: dict[Hashable, object] = {}

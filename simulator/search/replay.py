@@ -100,7 +100,8 @@ def told_of(
     """Return a layout and its results as plain values, by the names of `columns_of`."""
     one = slice(number, number + 1)
     columns = columns_of(scenario, rows[one], results[one])
-    return {name: column[0].item() for name, column in columns.items()}
+    told = {name: column[0].item() for name, column in columns.items()}
+    return told | {"other_size": told["accelerators"] != scenario.accelerators}
 
 
 def _require_equal(searched: float, simulated: float) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from simulator.errors import SimulatorError
 from simulator.search.candidates import Candidate, candidates
-from simulator.search.evaluate import RESULT
+from simulator.search.evaluate import RESULT, hindrance
 from simulator.search.ranking import (
     NEAR,
     front,
@@ -21,7 +21,7 @@ from simulator.search.ranking import (
 )
 from simulator.search.replay import SHARED, replayed, shares_links, told_of, unshared
 from simulator.search.store import Store
-from simulator.search.table import columns_of
+from simulator.search.table import columns_of, rent_of
 from simulator.search.workers import CHUNK, evaluated
 from simulator.units import GIB
 
@@ -175,7 +175,19 @@ def _ranked(scenario: Scenario, by: str, rows: Rows, results: NDArray[np.void]) 
         "roomiest_near_tie": told(roomiest(results, ranked))[0],
         "front": told(chosen),
         "near_misses": told(near_misses(results, time, capacity, MISSES)),
-        "notes": [SHARED] if shares_links(scenario) else [],
+        "notes": _notes(scenario),
     }
+    rent = rent_of(scenario)
+    if rent is not None and scenario.cluster.price is not None:
+        summary["rent_per_accelerator_hour"] = rent
+        summary["currency"] = scenario.cluster.price.currency
     best = Candidate(*rows[played[0].candidate].tolist())
     return Search(scenario, by, rows, results, ranked, chosen, best, summary)
+
+
+def _notes(scenario: Scenario) -> list[str]:
+    """Return what a reader must know of how the layouts were played."""
+    notes = [SHARED] if shares_links(scenario) else []
+    if found := hindrance(scenario):
+        notes.append(f"Every layout was played by the engine, one by one: {found}.")
+    return notes

@@ -54,7 +54,6 @@ def columns_of(
 
 
 def rent_of(scenario: Scenario) -> float | None:
-    """Return what an accelerator of the cluster costs per hour, None if nobody has said."""
-    price = getattr(scenario.cluster, "price", None)
-    rent: float | None = getattr(price, "rent_per_accelerator_hour", None)
-    return rent
+    """Return what an accelerator costs per hour in the currency of its price, None if unsaid."""
+    price = scenario.cluster.price
+    return None if price is None else price.rent_per_accelerator_hour

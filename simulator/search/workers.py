@@ -13,7 +13,7 @@ from collections import deque
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, Final
@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any, Final
 from simulator import __version__
 from simulator.errors import SimulatorError
 from simulator.search import kernels
-from simulator.search.evaluate import Evaluator
+from simulator.search.evaluate import Evaluator, hindrance
 from simulator.search.replay import evaluate_by_engine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from concurrent.futures import Future
 
     import numpy as np
@@ -86,15 +86,17 @@ def evaluated(
 
 def evaluate_chunk(scenario: bytes, rows: Rows) -> NDArray[np.void]:
     """Return the results of a chunk for a pickled scenario; prices stay for the next."""
-    machine = kernels.compiled()
-    if machine is None:
-        return evaluate_by_engine(pickle.loads(scenario), rows)  # noqa: S301 - our own
-    return _evaluator(scenario, machine).evaluate(rows)
+    return evaluator_of(scenario)(rows)
 
 
 @cache
-def _evaluator(scenario: bytes, machine: kernels.Kernels) -> Evaluator:
-    return Evaluator(pickle.loads(scenario), machine)  # noqa: S301 - as above
+def evaluator_of(pickled: bytes) -> Callable[[Rows], NDArray[np.void]]:
+    """Return what evaluates candidates of a pickled scenario: side by side, or one by one."""
+    scenario: Scenario = pickle.loads(pickled)  # noqa: S301 - our own
+    machine = kernels.compiled()
+    if machine is None or hindrance(scenario):
+        return partial(evaluate_by_engine, scenario)
+    return Evaluator(scenario, machine).evaluate
 
 
 def _here(scenario: Scenario, chunks: Chunks) -> Iterator[Finished]:

@@ -1,11 +1,13 @@
-"""The cells of a table's row, and what stands for the empty ones."""
+"""The cells of a table's row, and what stands for the empty and the wrong ones."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from typing import TYPE_CHECKING
 
 from simulator.errors import SimulatorError
+from simulator.validation.sources import run_name
 
 if TYPE_CHECKING:
     from simulator.validation.sources import Source
@@ -24,15 +26,19 @@ class InvalidError(SimulatorError):
 
 @dataclass
 class Cells:
-    """The cells of a row, with the defaults that were taken for empty ones."""
+    """The cells of a row, with what was taken for empty and for wrong ones."""
 
     row: Row
     source: Source
     assumed: dict[str, str] = field(default_factory=dict)
 
     def text(self, column: str) -> str:
-        """Return a cell, the source's default if it is empty, else nothing."""
+        """Return a cell, or what corrects it; the source's default if it is empty, else nothing."""
         value = self.row.get(column, "").strip()
+        for correction in self.source.corrections:
+            if correction.column == column and fnmatch(run_name(self.row), correction.runs):
+                self.assumed[column] = f"{correction.value} (the table: {value or 'nothing'})"
+                return correction.value
         if value or column not in self.source.defaults:
             return value
         default = self.source.defaults[column]

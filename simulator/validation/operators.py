@@ -31,10 +31,11 @@ def predict(frame: pd.DataFrame, accelerator: Accelerator) -> NDArray[np.float64
     import numpy as np  # noqa: PLC0415 - start-up stays fast
 
     build = reader(frame)
-    operators = [build(row) for row in frame.to_dict("records")]
+    chains = [build(row) for row in frame.to_dict("records")]
     events = timed_by_events(frame.columns)
     times = [
-        added_time(operator, events=events) + operator_time(operator, accelerator)
-        for operator in operators
+        added_time(chain[0], events=events)
+        + sum(operator_time(operator, accelerator) for operator in chain)
+        for chain in chains
     ]
     return np.array(times, dtype=np.float64) / MICRO

@@ -6,17 +6,14 @@ as whole tables.
 
 from __future__ import annotations
 
-import os
-import signal
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from importlib import import_module
-from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, Final
 
 from simulator.catalog import Catalog
 from simulator.documents import validate
 from simulator.hardware.accelerator import Accelerator
+from simulator.processes import map_items
 from simulator.units import MICRO, MILLI, TERA
 from simulator.validation.frames import numbers, run_frame
 from simulator.validation.tables import family_of
@@ -158,15 +155,9 @@ def predict_rows(
         {str(name): str(cell) for name, cell in row.items()} for row in table.to_dict("records")
     ]
     predict = partial(predict_row, kind, tuple(profiles))
-    workers = min(workers or os.cpu_count() or 1, len(rows))
-    if workers == 1 or len(rows) <= FEW_ROWS:
-        return [_counted(predict(row), advance) for row in rows]
-    # Spawned, not forked: the progress bar is a thread, and forks of threads may hang.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_ignore_interrupts)
-    try:
-        return [_counted(done, advance) for done in pool.map(predict, rows, chunksize=CHUNK)]
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    return map_items(
+        predict, rows, workers=workers, here=len(rows) <= FEW_ROWS, chunk=CHUNK, advance=advance
+    )
 
 
 def predict_row(kind: str, profiles: tuple[Path, ...], row: Row) -> dict[str, Any]:
@@ -190,13 +181,3 @@ def _with_numbers(table: pd.DataFrame) -> pd.DataFrame:
         return numbers if numeric else cells
 
     return table.apply(column)
-
-
-def _counted(done: dict[str, Any], advance: Callable[[int], None]) -> dict[str, Any]:
-    advance(1)
-    return done
-
-
-def _ignore_interrupts() -> None:
-    """Leave Ctrl-C to the parent, which then stops its processes: no traceback from each."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

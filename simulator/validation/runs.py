@@ -11,7 +11,7 @@ from simulator.errors import ScenarioError, SimulatorError
 from simulator.validation.cases import cases_of
 from simulator.validation.cells import InvalidError, UnsupportedError
 from simulator.validation.columns import BREAKDOWN, PARTS
-from simulator.validation.sources import source_of
+from simulator.validation.sources import run_name, source_of
 from simulator.validation.stacks import stack_of
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ def split_of(row: Row) -> str:
 
     Rows of a layout that was measured again in another release count with the layout.
     """
-    run = f"{row['model']} on {row['n_accel']} {row['accelerator']}, {row['precision']}"
     patterns = source_of(row["source"]).calibration
-    return "calibration" if any(fnmatch(run, pattern) for pattern in patterns) else "validation"
+    fitted = any(fnmatch(run_name(row), pattern) for pattern in patterns)
+    return "calibration" if fitted else "validation"
 
 
 def predict_row(row: Row, catalog: Catalog) -> dict[str, Any]:

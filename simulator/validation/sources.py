@@ -16,6 +16,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Correction:
+    """A cell of a source that is taken to be wrong, and what stands for it."""
+
+    runs: str
+    """Pattern of the rows' `run_name`."""
+    column: str
+    value: str
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """Where the runs of a source were made, with what, and what its empty cells stand for."""
 
@@ -29,6 +40,8 @@ class Source:
     """Value of an empty cell, by column."""
     stacks: Mapping[str, str] = field(default_factory=dict)
     """Software profile by accelerator, where it differs from ``software``."""
+    stack_by_run: Mapping[str, str] = field(default_factory=dict)
+    """Software profile by pattern of `run_name`, where it differs from ``software``."""
     altered: str = ""
     """Software profile of rows flagged ``model_altered(PTB,SWA)``: another stack and model."""
     allocated_memory: bool = False
@@ -42,8 +55,10 @@ class Source:
     tuned: tuple[str, ...] = ()
     """Columns that the source leaves out and whose best value is taken (the authors tuned them)."""
     calibration: tuple[str, ...] = ()
-    """Patterns of ``MODEL on N ACCELERATOR, PRECISION``: rows that fitted a profile which predicts
-    them, and so validate nothing."""
+    """Patterns of `run_name`: rows that fitted a profile which predicts them, and so validate
+    nothing."""
+    corrections: tuple[Correction, ...] = ()
+    """Cells that are not taken as the table states them."""
 
 
 ALTERED: Final = "model_altered"
@@ -73,6 +88,9 @@ _GPT: Final = {"positions": "learned", "tied_embeddings": "True"}
 _MEGATRON: Final = {"sequence_parallel": "False", "vpp": "1", "recompute": "none", "mbs": "1"}
 _SHARDED: Final = {**_MEGATRON, "sequence_parallel": "True", "optimizer_sharding": "ZeRO-1"}
 
+_ONE_NODE: Final = "gpt-L*-h* on [248] A100*"
+"""vTrain's rows of one node."""
+
 SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
     {
         "aleph_alpha_layouts": Source(
@@ -80,16 +98,35 @@ SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
             clusters={"A100-80GB-SXM": "a100-selene"},
             evidence="Hagemann et al. 2023, arXiv 2311.05610, section 3; Aleph-Alpha/scaling",
             defaults={**_MEGATRON, "optimizer_sharding": "ZeRO-1", "vocabulary_multiple": "1"},
-            calibration=("llama-65B*",),
+            # The 65B rows fitted the stack's times. From the kernels that store scores, which ran
+            # with the 13B model only, it was inferred that the stack drops attention weights.
+            calibration=("llama-65B*", "llama-13B*, fused", "llama-13B*, torch"),
             modules_split=True,
             head_recomputed=True,
             flushes={"llama-13B-128kvocab on 64, flash_attention2": 8},
         ),
         "vtrain": Source(
             software="megatron-deepspeed-fp16-2023",
+            # Rows of one node are put together from traced layers (docs/validation.md, Why).
+            stack_by_run={_ONE_NODE: "megatron-deepspeed-traced-2023"},
             evidence="Bang et al. 2024, arXiv 2312.12391; VIA-Research/vTrain, src/",
             clusters={"A100-80GB-SXM": "a100-vtrain"},
             calibration=("gpt-L*-h1024 on *",),
+            corrections=(
+                Correction(
+                    runs=_ONE_NODE,
+                    column="recompute",
+                    value="none",
+                    evidence=(
+                        "The table infers full recomputation from a switch of vTrain's "
+                        "configurations. Its predictor (src/predictor.py) recomputes on no last "
+                        "stage, hence not at all without a pipeline, and layers of hidden size "
+                        "1024 take equal times on every stage of every pipeline. From 4 to 8 "
+                        "sequences such a layer takes 0.75 ms per sequence longer: its kernels "
+                        "need 0.8 ms without recomputation and 1.1 ms with it"
+                    ),
+                ),
+            ),
             defaults={
                 **_MEGATRON,
                 **_GPT,
@@ -255,6 +292,12 @@ UNKNOWN: Final = Source(
     evidence="a source that is not known here: Megatron Core stands in",
     defaults=_SHARDED,
 )
+
+
+def run_name(row: Mapping[str, str]) -> str:
+    """Return what patterns of rows match: ``MODEL on N ACCELERATOR, PRECISION, KERNEL``."""
+    where = f"{row['model']} on {row['n_accel']} {row['accelerator']}"
+    return f"{where}, {row['precision']}, {row.get('attention_kernel', '')}"
 
 
 def source_of(name: str) -> Source:

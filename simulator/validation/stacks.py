@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from fnmatch import fnmatch
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from simulator.documents import validate
 from simulator.hardware.software import Software
 from simulator.operators import AttentionKernel
-from simulator.validation.sources import ALTERED
+from simulator.validation.sources import ALTERED, run_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,16 +23,23 @@ if TYPE_CHECKING:
 ATTENTION: Final[Mapping[str, AttentionKernel]] = {
     "flash_attentionv1": AttentionKernel.FLASH1,
     "flash_attention2": AttentionKernel.FLASH2,
-    "torch": AttentionKernel.UNFUSED,
+    "torch": AttentionKernel.UNFUSED_BF16,
     "fused": AttentionKernel.FUSED_SOFTMAX,
 }
-"""Kernel by the start of the ``attention_kernel`` cell; others leave the stack its own."""
+"""Kernel by the start of the ``attention_kernel`` cell; others leave the stack its own.
+
+``torch`` as in the layouts study, whose trainer takes the softmax in the scores' format by default
+(Aleph-Alpha/scaling, masked_softmax_config.py).
+"""
 
 
 def stack_of(row: Row, source: Source) -> str:
     """Return the name of the software profile that stands for a row."""
     if source.altered and ALTERED in row.get("flags", ""):
         return source.altered
+    for pattern, stack in source.stack_by_run.items():
+        if fnmatch(run_name(row), pattern):
+            return stack
     return source.stacks.get(row["accelerator"], source.software)
 
 

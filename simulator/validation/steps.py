@@ -123,6 +123,7 @@ def _software(row: Row, catalog: Catalog) -> Software:
             fused_rope=False,
             fused_residual=False,
             dropout=row.get("style") == "gpt",
+            attention_dropout=row.get("style") == "gpt",
         )
     return dataclasses.replace(software, kernels=kernels, launch=Launch.EAGER)
 

@@ -9,14 +9,22 @@ from typing import TYPE_CHECKING
 from simulator.operators import Attention, AttentionKernel, Axis, Collective, Communication
 from simulator.precision import Precision
 from simulator.workload import pointwise
-from simulator.workload.linears import Linear, accumulation, cast, linear, operand_bytes
+from simulator.workload.linears import (
+    Linear,
+    accumulation,
+    cast,
+    grouped_linear,
+    linear,
+    operand_bytes,
+)
+from simulator.workload.routing import even_rows, routing
 from simulator.workload.steps import Saved, Step
 from simulator.workload.transformer import Positions
 
 if TYPE_CHECKING:
     from simulator.operators import Kernels
     from simulator.workload.steps import Shard
-    from simulator.workload.transformer import Transformer
+    from simulator.workload.transformer import Experts, Transformer
 
 BF16 = Precision.BF16.n_bytes
 FP32 = Precision.FP32.n_bytes
@@ -26,7 +34,7 @@ DROPOUT_MASK = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """Attention or MLP between its column-parallel entry and its row-parallel exit."""
+    """Attention, MLP or experts between its column-parallel entry and its row-parallel exit."""
 
     name: str
     entries: tuple[Linear, ...]
@@ -38,11 +46,13 @@ class Branch:
     """From the exit's gradients to those of the entries, which are not part of it."""
     core: tuple[Step, ...]
     saved: tuple[Saved, ...]
+    input_backward: tuple[Step, ...] = ()
+    """After the entries' gradients: what lies between the branch's input and its entries."""
 
     @property
-    def columns(self) -> int:
-        """Outputs of all column-parallel layers together."""
-        return sum(entry.forward.n for entry in self.entries)
+    def outputs(self) -> int:
+        """Elements that all column-parallel layers together put out."""
+        return sum(entry.forward.elements for entry in self.entries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +74,7 @@ class Branches:
         )
         core = self._core_attention(heads, kv_heads, backward=False)
         core_backward = self._core_attention(heads, kv_heads, backward=True)
-        return self._branch(
+        return self.branch(
             name="attention",
             entries=(linear("qkv", shard.tokens, columns, model.hidden, shard.precision),),
             exit=linear("attention_out", shard.tokens, model.hidden, width, shard.precision),
@@ -81,7 +91,9 @@ class Branches:
         )
 
     def mlp(self) -> Branch:
-        """Return the MLP branch: up (and gate), activation, down."""
+        """Return the MLP branch: up (and gate), activation, down; of experts, those routed to."""
+        if self.model.experts is not None:
+            return self._experts(self.model.experts)
         model, shard = self.model, self.shard
         width = model.ffn_hidden // shard.tensor
         columns = 2 * width if model.gated_mlp else width
@@ -90,7 +102,7 @@ class Branches:
         forward, backward = pointwise.activation(model, float(shard.tokens * width), self.kernels)
         # An eager gated activation keeps its own output for the product's gradient, too.
         products = 2 if model.gated_mlp and not self.kernels.fused_activation else 1
-        return self._branch(
+        return self.branch(
             name="mlp",
             entries=tuple(
                 linear(name, shard.tokens, columns // len(names), model.hidden, shard.precision)
@@ -107,6 +119,44 @@ class Branches:
                     "activation", operand_bytes(shard.precision) * products * shard.tokens * width
                 ),
             ),
+        )
+
+    def _experts(self, experts: Experts) -> Branch:
+        """Return the experts of a layer: router, tokens sorted, grouped products, tokens back.
+
+        Every expert gets as many tokens as every other, and this rank holds all of them.
+        """
+        model = self.model
+        # A token counts once for each of its experts.
+        routed = dataclasses.replace(
+            self.shard, micro_batch=self.shard.micro_batch * experts.per_token
+        )
+        rows = even_rows(routed.tokens, experts.count)
+        width, columns = model.ffn_hidden, (2 if model.gated_mlp else 1) * model.ffn_hidden
+        forward, backward = pointwise.activation(model, float(routed.tokens * width), self.kernels)
+        kept = operand_bytes(routed.precision) * routed.tokens
+        branch = Branches(model, routed, self.kernels).branch(
+            name="experts",
+            entries=(grouped_linear("experts_up", rows, columns, model.hidden, routed.precision),),
+            exit=grouped_linear("experts_down", rows, model.hidden, width, routed.precision),
+            fused=True,
+            forward=(Step(forward),),
+            backward=(Step(backward),),
+            core=(),
+            saved=(
+                Saved("routed_input", kept * model.hidden),
+                Saved("experts_up", BF16 * routed.tokens * columns),
+                Saved("activation", kept * width),
+                Saved("experts_output", BF16 * routed.tokens * model.hidden),
+                Saved("router", FP32 * self.shard.tokens * experts.count),
+            ),
+        )
+        router = routing(model, experts, self.shard, self.kernels)
+        return dataclasses.replace(
+            branch,
+            forward=(*router.forward, *branch.forward, *router.combine),
+            backward=(*router.combine_backward, *branch.backward),
+            input_backward=router.backward,
         )
 
     def _core_attention(self, heads: int, kv_heads: int, *, backward: bool) -> tuple[Step, ...]:
@@ -127,7 +177,7 @@ class Branches:
             window=model.window,
             backward=backward,
             kernel=self.kernels.attention,
-            dropout=self.kernels.dropout,
+            dropout=self.kernels.attention_dropout,
         )
         if shard.context == 1:
             return (Step(kernel),)
@@ -174,7 +224,7 @@ class Branches:
         # Separate kernels compute the softmax in fp32, and keep that beside the bf16 copy.
         eager = self.kernels.attention is AttentionKernel.UNFUSED
         softmax = Saved("softmax", (BF16 + FP32 * eager) * pairs, core_attention=True)
-        if not self.kernels.dropout:
+        if not self.kernels.attention_dropout:
             return (softmax,)
         dropped = Saved("attention_dropout", (DROPOUT_MASK + BF16) * pairs, core_attention=True)
         return softmax, dropped
@@ -188,7 +238,7 @@ class Branches:
         heads = self.model.heads // self.shard.tensor
         return width * self.shard.tokens * heads * self.shard.sequence_length
 
-    def _branch(
+    def branch(
         self,
         *,
         name: str,

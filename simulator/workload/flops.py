@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from simulator.operators import Attention
 from simulator.workload.parameters import (
+    active_parameters,
     embedding_parameters,
     matmul_parameters_per_layer,
-    total_parameters,
 )
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Convention(StrEnum):
     """Whose rule counts the model FLOPs."""
 
     PALM = "palm"
-    """6 N + 12 L a d s, with N all parameters."""
+    """6 N + 12 L a d s, with N all parameters that a token meets."""
     MEGATRON = "megatron"
     """Every GEMM and full attention, the head included."""
     CAUSAL = "causal"
@@ -82,8 +82,9 @@ def model_flops_per_token(
     References
     ----------
     PaLM (Chowdhery et al. 2022), appendix B: ``6 N + 12 L H Q T``. ``N`` is the parameter total:
-    embeddings, learned positions, norms and biases included, a tied head once; attention is
-    full, without the causal saving and without a window.
+    embeddings, learned positions, norms and biases included, a tied head once, of experts
+    those that a token is routed to; attention is full, without the causal saving and without a
+    window.
 
     Megatron (Narayanan et al. 2021, section 5.1; Korthikanti et al. 2022, appendix A):
     ``72 L h^2 (1 + s / 6h + V / 12 L h)`` per token. Here every GEMM is counted by its own
@@ -92,7 +93,7 @@ def model_flops_per_token(
     """
     if convention is Convention.PALM:
         attention = _attention_flops(model, sequence_length, causal=False) / sequence_length
-        return 6.0 * total_parameters(model) + TRAINING_PASSES * model.layers * attention
+        return 6.0 * active_parameters(model) + TRAINING_PASSES * model.layers * attention
     causal = convention is Convention.CAUSAL
     forward = forward_flops_per_token(model, sequence_length, causal=causal)
     return TRAINING_PASSES * forward.whole(model.layers)

@@ -18,10 +18,10 @@ from simulator.operators import (
     Axis,
     Collective,
     Communication,
-    Gemm,
     Kernels,
     LossKernel,
     Pointwise,
+    Product,
 )
 from simulator.precision import Precision
 from simulator.workload import pointwise
@@ -57,9 +57,7 @@ def transformer_layer(model: Transformer, shard: Shard, kernels: Kernels) -> Blo
         core_attention=attention.core,
         saved=tuple(saved for part in parts for saved in part.saved),
         input_bytes=builder.stream_bytes,
-        working_bytes=max(
-            2 * BF16 * shard.tokens * max(mlp.columns, attention.columns), branches.score_gradients
-        ),
+        working_bytes=max(2 * BF16 * max(mlp.outputs, attention.outputs), branches.score_gradients),
     )
 
 
@@ -190,6 +188,7 @@ class _Builder:
             *self.leave_backward(last.exit.input_gradient),
             *(step for branch in reversed(branches) for step in branch.backward),
             *self.entry_backward(tuple(e for branch in branches for e in branch.entries)),
+            *(step for branch in reversed(branches) for step in branch.input_backward),
             *(Step(norm[1]) for norm in norms),
         )
         saved = [
@@ -223,19 +222,19 @@ class _Builder:
             return kept
         return *kept, Saved(f"{name}_norm_fp32", 2 * FP32 * self.stream_elements)
 
-    def enter(self, gemm: Gemm) -> tuple[Step, ...]:
+    def enter(self, gemm: Product) -> tuple[Step, ...]:
         """Return what precedes a column-parallel GEMM: with sequence parallelism, a gather."""
         if not self.shard.sequence_parallel:
             return ()
         return self._exchange("tensor_all_gather", Collective.ALL_GATHER, beside=gemm)
 
-    def leave(self, gemm: Gemm | None) -> tuple[Step, ...]:
+    def leave(self, gemm: Product | None) -> tuple[Step, ...]:
         """Return what follows a row-parallel GEMM: the sum over the tensor group."""
         if self.shard.sequence_parallel:
             return self._exchange("tensor_reduce_scatter", Collective.REDUCE_SCATTER, beside=gemm)
         return self._exchange("tensor_all_reduce", Collective.ALL_REDUCE, beside=gemm)
 
-    def leave_backward(self, gemm: Gemm | None) -> tuple[Step, ...]:
+    def leave_backward(self, gemm: Product | None) -> tuple[Step, ...]:
         """Return what precedes a row-parallel GEMM's gradient: a gather if sequences are split."""
         if not self.shard.sequence_parallel:
             return ()
@@ -299,7 +298,7 @@ class _Builder:
         n_bytes = BF16 * self.shard.tokens * self.model.hidden
         return Communication(name, kind, Axis.TENSOR, n_bytes)
 
-    def _exchange(self, name: str, kind: Collective, *, beside: Gemm | None) -> tuple[Step, ...]:
+    def _exchange(self, name: str, kind: Collective, *, beside: Product | None) -> tuple[Step, ...]:
         if self.shard.tensor == 1:
             return ()
         return (Step(self._communication(name, kind), beside=beside),)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from simulator.operators import Gemm, Role
+from simulator.operators import Gemm, GroupedGemm, Product, Role
 from simulator.precision import Precision
 from simulator.workload import pointwise
 from simulator.workload.steps import Step
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 class Linear(NamedTuple):
     """The three GEMMs of a linear layer, each with the m, n and k of its own product."""
 
-    forward: Gemm
+    forward: Product
     """Tokens x inputs by inputs x outputs."""
-    input_gradient: Gemm
+    input_gradient: Product
     """Tokens x outputs by outputs x inputs."""
-    weight_gradient: Gemm
+    weight_gradient: Product
     """Outputs x tokens by tokens x inputs."""
 
 
@@ -35,6 +35,21 @@ def linear(name: str, tokens: int, outputs: int, inputs: int, precision: Precisi
         gemm("", Role.FORWARD, tokens, outputs, inputs),
         gemm("_input_gradient", Role.INPUT_GRADIENT, tokens, inputs, outputs),
         gemm("_weight_gradient", Role.WEIGHT_GRADIENT, outputs, inputs, tokens),
+    )
+
+
+def grouped_linear(
+    name: str, rows: tuple[int, ...], outputs: int, inputs: int, precision: Precision
+) -> Linear:
+    """Return the products of several linear layers, each on its own ``rows``, as one kernel."""
+
+    def gemm(suffix: str, role: Role, n: int, k: int) -> GroupedGemm:
+        return GroupedGemm(name + suffix, rows, n, k, precision=precision, role=role)
+
+    return Linear(
+        gemm("", Role.FORWARD, outputs, inputs),
+        gemm("_input_gradient", Role.INPUT_GRADIENT, inputs, outputs),
+        gemm("_weight_gradient", Role.WEIGHT_GRADIENT, outputs, inputs),
     )
 
 
@@ -57,11 +72,10 @@ def cast(width: int, what: str, shard: Shard, kernels: Kernels, *, fused: bool) 
     )
 
 
-def accumulation(weight: Gemm, shard: Shard, kernels: Kernels) -> tuple[Step, ...]:
+def accumulation(weight: Product, shard: Shard, kernels: Kernels) -> tuple[Step, ...]:
     """Return what adding a weight gradient to the gradient buffer takes beyond its GEMM."""
     if kernels.fused_gradient_accumulation:
         sums = pointwise.fused_accumulation(weight, shard.gradient_precision)
         return tuple(Step(addition, weight=True) for addition in sums)
-    parameters = float(weight.m * weight.n)
-    addition = pointwise.gradient_accumulation(parameters, shard.gradient_precision)
+    addition = pointwise.gradient_accumulation(float(weight.elements), shard.gradient_precision)
     return (Step(addition, weight=True),)

@@ -19,7 +19,7 @@ from simulator.workload.transformer import Norm, Positions
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from simulator.workload.transformer import Transformer
+    from simulator.workload.transformer import Experts, Transformer
 
 
 class Cut(StrEnum):
@@ -41,11 +41,20 @@ class Weight:
     shape: tuple[int, ...]
     """``(in, out)`` of a matrix, ``(width,)`` of a bias or norm."""
     cut: Cut
+    copies: int = 1
+    """Tensors of this kind: one for each expert."""
+    used: int = 1
+    """How many of them a token meets."""
 
     @property
     def parameters(self) -> int:
-        """Elements of the whole tensor."""
-        return prod(self.shape)
+        """Elements of all of them."""
+        return self.copies * prod(self.shape)
+
+    @property
+    def active(self) -> int:
+        """Elements of those that a token meets."""
+        return self.used * prod(self.shape)
 
     @property
     def is_matrix(self) -> bool:
@@ -78,6 +87,12 @@ def total_parameters(model: Transformer) -> int:
         + final_norm_parameters(model)
         + head_parameters(model)
     )
+
+
+def active_parameters(model: Transformer) -> int:
+    """Return the parameters that a token meets: all, less the experts that it is not routed to."""
+    idle = sum(weight.parameters - weight.active for weight in layer_weights(model))
+    return total_parameters(model) - model.layers * idle
 
 
 def embedding_parameters(model: Transformer) -> int:
@@ -127,7 +142,7 @@ def norm_parameters(model: Transformer) -> int:
 
 def matmul_parameters_per_layer(model: Transformer) -> int:
     """Return the parameters of one layer that a GEMM multiplies each token by."""
-    return _sum(weight for weight in layer_weights(model) if weight.is_matrix)
+    return sum(weight.active for weight in layer_weights(model) if weight.is_matrix)
 
 
 def layer_weights(model: Transformer) -> tuple[Weight, ...]:
@@ -155,16 +170,38 @@ def attention_weights(model: Transformer) -> tuple[Weight, ...]:
 
 
 def mlp_weights(model: Transformer) -> tuple[Weight, ...]:
-    """Return the tensors of one MLP block; a gated one has gate and up side by side."""
+    """Return the tensors of one MLP block; a gated one has gate and up side by side.
+
+    Those of a mixture come once for each expert, and its router's besides.
+    """
     columns = (2 if model.gated_mlp else 1) * model.ffn_hidden
+    held = (model.experts.count, model.experts.per_token) if model.experts else (1, 1)
     weights = [
-        Weight("mlp_up", (model.hidden, columns), Cut.SPLIT),
-        Weight("mlp_down", (model.ffn_hidden, model.hidden), Cut.SPLIT),
+        Weight("mlp_up", (model.hidden, columns), Cut.SPLIT, *held),
+        Weight("mlp_down", (model.ffn_hidden, model.hidden), Cut.SPLIT, *held),
     ]
     if model.linear_bias:
-        weights.append(Weight("mlp_up_bias", (columns,), Cut.SPLIT))
-        weights.append(Weight("mlp_down_bias", (model.hidden,), Cut.REPLICATED))
+        weights.append(Weight("mlp_up_bias", (columns,), Cut.SPLIT, *held))
+        weights.append(Weight("mlp_down_bias", (model.hidden,), Cut.REPLICATED, *held))
+    if model.experts:
+        weights += [
+            Weight(name, (inputs, outputs), Cut.REPLICATED)
+            for name, inputs, outputs in router_layers(model.hidden, model.experts)
+        ]
     return tuple(weights)
+
+
+def router_layers(hidden: int, experts: Experts) -> tuple[tuple[str, int, int], ...]:
+    """Return name, inputs and outputs of every linear layer of a router."""
+    width = experts.router_hidden
+    if not width:
+        return (("router", hidden, experts.count),)
+    return (
+        ("router_down", hidden, width),
+        ("router_first", width, width),
+        ("router_second", width, width),
+        ("router", width, experts.count),
+    )
 
 
 def norm_weights(model: Transformer) -> tuple[Weight, ...]:

@@ -15,7 +15,7 @@ from simulator.precision import Precision
 from simulator.workload.transformer import Norm, Positions
 
 if TYPE_CHECKING:
-    from simulator.operators import Gemm
+    from simulator.operators import Product
     from simulator.workload.transformer import Transformer
 
 
@@ -163,7 +163,7 @@ def ring_merge(elements: float, *, backward: bool) -> Pointwise:
     return Pointwise("attention_merge", traffic * elements, kernels=2)
 
 
-def fused_accumulation(weight: Gemm, gradients: Precision) -> tuple[Pointwise, ...]:
+def fused_accumulation(weight: Product, gradients: Precision) -> tuple[Pointwise, ...]:
     """Return what a weight-gradient GEMM that adds into an fp32 buffer takes beyond a plain one.
 
     The buffer is read and written (8 B per parameter), and little of that hides behind the
@@ -173,7 +173,7 @@ def fused_accumulation(weight: Gemm, gradients: Precision) -> tuple[Pointwise, .
     """
     if gradients is not Precision.FP32:
         return ()
-    traffic = 2.0 * gradients.n_bytes * weight.m * weight.n
+    traffic = 2.0 * gradients.n_bytes * weight.elements
     return (Pointwise(f"{weight.name}_sum", traffic, kernels=0, kind=PointwiseKind.UNFUSED),)
 
 
@@ -181,7 +181,7 @@ def scaled_first(precision: Precision, kernels: Kernels) -> bool:
     """Return whether a tensor's maximum must be known before it can be quantised.
 
     So it is for NVFP4, the second level of whose scales it is, and for fp8 under current scaling;
-    delayed scaling takes an earlier one, blocks of MXFP8 find theirs within the pass.
+    delayed scaling takes an earlier one, blocks find theirs within the pass.
     """
     if precision is Precision.NVFP4:
         return True
@@ -194,7 +194,7 @@ def quantisation(
     """Return the passes that turn ``elements`` bf16 values into a GEMM operand of ``precision``.
 
     Two copies are written, one for each direction in which products run over the operand (fp8
-    needs its transpose; the blocks of MXFP8 follow the direction). None above 16 bits.
+    needs its transpose; blocks follow the direction). None above 16 bits.
 
     References
     ----------

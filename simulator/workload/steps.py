@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from simulator.operators import Communication, Compute, Gemm, Role
+from simulator.operators import Communication, Compute, Product, Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,11 +20,11 @@ class Step:
     operator: Compute | Communication
     weight: bool = False
     """Belongs to the weight gradient: a split backward pass (I, W) runs it in W."""
-    under: tuple[Gemm, ...] = ()
+    under: tuple[Product, ...] = ()
     """Independent GEMMs that an asynchronous stack runs while this communication is under way."""
     final: bool = False
     """Never recomputed: what follows the model (the loss)."""
-    beside: Gemm | None = None
+    beside: Product | None = None
     """The GEMM that feeds or consumes this communication: chunked overlap can hide behind it."""
 
 

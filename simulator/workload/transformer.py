@@ -26,6 +26,17 @@ class Positions(StrEnum):
 
 
 @record
+class Experts:
+    """Routed experts in place of the MLP of every layer; each rank holds all of them."""
+
+    count: Count
+    per_token: Count
+    """Experts that each token passes through (top-k)."""
+    router_hidden: CountOrZero = 0
+    """Width of a router that projects down and has two layers there (ZAYA1); 0 for a linear one."""
+
+
+@record
 class Transformer:
     """A model (``scenarios/models/*.yaml``, a Hugging Face ``config.json``, or inline)."""
 
@@ -36,6 +47,7 @@ class Transformer:
     kv_heads: Count
     head_dim: Count
     ffn_hidden: Count
+    """Width of the MLP, or of one expert."""
     vocabulary: Count
     gated_mlp: Flag
     """SwiGLU or GeGLU: three matrices instead of two."""
@@ -60,5 +72,7 @@ class Transformer:
     vocabulary_multiple: Count = 128
     """The embedding's rows on each tensor-parallel rank are padded to a multiple of this
     (Megatron's ``--make-vocab-size-divisible-by``)."""
+    experts: Experts | None = None
+    """Mixture of experts; none for a dense model."""
     post_norms: Flag = False
     """A second norm after attention and after MLP (Gemma 2 and 3)."""

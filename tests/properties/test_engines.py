@@ -12,21 +12,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from flow_samples import program_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import small_jobs
 
+from simulator.api import simulate
 from simulator.engine import kernels
 from simulator.engine.choice import play
 from simulator.engine.compiled import COMPILE_FROM, play_compiled, worth_numba
 from simulator.engine.events import play_events
+from simulator.engine.levels import Levels, Waits
 from simulator.errors import DeadlockError, SimulatorError
 from simulator.metrics.breakdown import break_down
 from simulator.metrics.memory import memory_of
 from simulator.program.build import build_program, make_plan
 from simulator.program.builder import ProgramBuilder
 from simulator.program.fold import unfold
+from simulator.program.jitter import parse_jitter
 from simulator.program.tasks import Lane, Program
+from simulator.program.variation import Variation
 from simulator.scenario import load_scenario
 
 if TYPE_CHECKING:
@@ -105,50 +110,36 @@ def test_deadlocks_are_found_and_named_alike(*, numba: bool, program: Program) -
         assert_same(play_compiled(program, numba=numba), expected)
 
 
-@given(programs())
-def test_the_kernel_is_right_without_its_compiler(program: Program) -> None:
+@given(programs(), st.integers(0, 99))
+def test_the_kernels_are_right_without_their_compiler(program: Program, seed: int) -> None:
     """Python runs what numba compiles: the same lines, so that coverage and debuggers see them."""
     count = len(program)
+    edges = (program.predecessor_offsets, program.predecessors, program.lane_predecessor())
     start, end, order = np.empty(count), np.empty(count), np.empty(count, dtype=np.int64)
-    before = program.lane_predecessor()
-    played = kernels.play_lanes(
-        program.predecessor_offsets,
-        program.predecessors,
-        before,
-        program.duration,
-        start,
-        end,
-        order,
-    )
-    assert played == count
+    assert kernels.play_lanes(*edges, program.duration, start, end, order) == count
     expected = play_events(program)
+    np.testing.assert_array_equal(start, expected.start)
     np.testing.assert_array_equal(end, expected.end)
-    again = np.empty((count, 2))
-    joint = np.zeros(count, dtype=np.bool_)
-    durations = np.stack([program.duration, program.duration], axis=1)
-    kernels.play_copies(
-        order, program.predecessor_offsets, program.predecessors, before, joint, durations, again
-    )
-    np.testing.assert_array_equal(again, np.stack([end, end], axis=1))
-
-
-class ClockDependent(Program):
-    """A program that only a clock can play."""
-
-    @property
-    def clock_dependent(self) -> bool:
-        return True
+    generator = np.random.default_rng(seed)
+    joint = generator.random(count) < 0.5
+    factors = generator.uniform(0.5, 2.0, (count, 3))
+    levels = Levels.of(Waits.of(program))
+    half = 0.5 * program.duration
+    for fixed in (half[:, np.newaxis], np.tile(half[:, np.newaxis], 3)):
+        ends = np.empty((count, 3))
+        draw = np.arange(count)
+        kernels.play_copies(order, *edges, joint, fixed, half, draw, factors, ends)
+        by_levels = levels.play(fixed + half[:, np.newaxis] * factors, joint)[1]
+        np.testing.assert_allclose(ends, by_levels, rtol=1e-12)
 
 
 def test_a_program_that_depends_on_the_clock_is_refused_by_name() -> None:
-    builder = ProgramBuilder([0], [1.0])
-    builder.add(name=builder.name("task"), rank_class=0, lane=Lane.COMPUTE, duration=1.0)
-    plain = builder.build()
-    program = ClockDependent(**{name: getattr(plain, name) for name in Program.__slots__})
-    with pytest.raises(SimulatorError, match=r"compiled engine cannot.*clock.*simpy"):
-        play(program, "compiled")
-    assert play(program, "auto")[1] == "simpy"
-    assert play(plain, "auto")[1] == "compiled"
+    apart = program_of([10.0, 10.0], [{0: 5.0}, {1: 5.0}])
+    meeting = program_of([10.0], [{0: 5.0}, {0: 5.0}])
+    with pytest.raises(SimulatorError, match=r"share links.*compiled engine.*--engine simpy"):
+        play(meeting, "compiled")
+    assert play(meeting, "auto")[1] == "simpy"
+    assert play(apart, "auto")[1] == "compiled"
 
 
 def test_small_programs_do_not_load_numba() -> None:
@@ -186,3 +177,19 @@ def test_a_second_process_compiles_nothing(tmp_path: Path) -> None:
         for _ in range(2)
     ]
     assert [json.loads(run.stdout) for run in runs] == [[0, 1], [1, 0]]
+
+
+def test_a_python_without_numba_plays_and_samples_all_the_same() -> None:
+    code = (
+        "import sys; sys.modules['numba'] = None\n"
+        "from simulator import simulate\n"
+        "from simulator.program.jitter import parse_jitter\n"
+        "from simulator.program.variation import Variation\n"
+        "variation = Variation(jitter=parse_jitter('lognormal:0.02'), samples=3)\n"
+        f"result = simulate({str(SCENARIOS[0])!r}, engine='compiled', variation=variation)\n"
+        "print(result.samples.step_time.tolist())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    variation = Variation(jitter=parse_jitter("lognormal:0.02"), samples=3)
+    expected = simulate(SCENARIOS[0], variation=variation).step_times["step_time_s"]
+    np.testing.assert_allclose(json.loads(done.stdout), expected, rtol=1e-12)

@@ -11,23 +11,27 @@ from every_rank import every_rank
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from job_samples import job
-from strategies import TOY, small_jobs
+from strategies import ROOT, TOY, small_jobs
 
 from simulator.api import simulate
 from simulator.engine.choice import play
 from simulator.engine.events import play_events
 from simulator.errors import SimulatorError
+from simulator.parallel.gaps import replica_links, without_nodes
 from simulator.parallel.layout import Layout, Sharding
 from simulator.parallel.ranks import replica_grid
+from simulator.parallel.slots import CONTIGUOUS, slots_of
 from simulator.program.build import build_program, make_plan
 from simulator.program.classes import perturbed, replica_classes
 from simulator.program.fold import split
 from simulator.program.perturbations import Perturbations
-from simulator.program.stretch import group_durations, group_factors
+from simulator.program.stretch import GroupTraits, group_durations
+from simulator.scenario import load_scenario
 
 if TYPE_CHECKING:
     from simulator.scenario import Scenario
 
+SCENARIOS = ROOT / "scenarios"
 FACTORS = st.dictionaries(st.integers(0, 127), st.sampled_from([0.5, 1.0, 1.1, 2.0]), max_size=4)
 
 
@@ -37,19 +41,24 @@ def within(factors: dict[int, float], ranks: int) -> dict[int, float]:
 
 
 @settings(max_examples=25)
-@given(small_jobs(), FACTORS, FACTORS)
+@given(small_jobs(), FACTORS, FACTORS, st.booleans())
 def test_folded_is_every_rank_by_itself(
-    scenario: Scenario, slow: dict[int, float], interfaces: dict[int, float]
+    scenario: Scenario,
+    slow: dict[int, float],
+    interfaces: dict[int, float],
+    loses: bool,  # noqa: FBT001 - hypothesis draws it
 ) -> None:
     """Against SimPy with a rank class for every rank."""
     ranks = scenario.accelerators
     perturbations = Perturbations(
-        slow_ranks=within(slow, ranks), slow_interfaces=within(interfaces, ranks)
+        slow_ranks=within(slow, ranks),
+        slow_interfaces=within(interfaces, ranks),
+        lost_nodes=(0, (ranks - 1) // 16) if loses else (),
     )
     plan = make_plan(scenario)
     program = build_program(plan)
     folded = play(perturbed(program, plan, perturbations))[0]
-    unfolded = play_events(every_rank(program, plan, perturbations))
+    unfolded = play_events(every_rank(plan, perturbations))
     assert folded.step_time == pytest.approx(unfolded.step_time, rel=1e-9)
 
 
@@ -64,10 +73,10 @@ def test_every_replica_does_what_its_class_does(
     )
     plan = make_plan(scenario)
     program = build_program(plan)
-    compute, interface = group_factors(perturbations, plan)
-    classes = replica_classes(np.stack([compute, interface], axis=-1))
+    traits = GroupTraits.of(perturbations, plan)
+    classes = replica_classes(traits.features())
     folded = play(perturbed(program, plan, perturbations))[0]
-    durations = group_durations(program, plan, compute, interface)
+    durations = group_durations(program, plan, traits)
     unfolded = play(split(program, durations, np.ones(len(durations))))[0]
     tasks = len(program)
     for replica, group in enumerate(classes.of_replica):
@@ -166,6 +175,41 @@ def test_host_work_does_not_slow_down() -> None:
     computed = before["compute"] + before["optimizer"]
     extra = after["step_time_s"] - sum(before.values())
     assert extra == pytest.approx(computed, rel=1e-9)
+
+
+def test_lost_nodes_split_the_replicas_whose_links_change() -> None:
+    """A rack of two nodes less: pods of 3,072 no longer end where every 24th replica ends.
+
+    Five of 128 replicas then lie across two pods, with stages 0 to 13 in one and the last two in
+    the next: one class of pipeline more.
+    """
+    scenario = load_scenario(SCENARIOS / "llama3-405b-16k-h100.yaml")
+    scenario = replace(scenario, cluster=replace(scenario.cluster, largest=20_000))
+    priced = simulate(scenario)
+    lost = simulate(scenario, perturbations=Perturbations(lost_nodes=(2, 3)))
+    allocation = without_nodes(CONTIGUOUS, (3, 2), 16384, scenario.cluster)
+    slots = slots_of(allocation, 16384, scenario.cluster)
+    assert slots[[15, 16, 16383]].tolist() == [15, 32, 16399]
+    links = replica_links(scenario.layout, scenario.cluster, slots)
+    usual = priced.plan.placement.stage_links
+    farther = {
+        replica: [stage for stage in range(15) if own[stage].tier > usual[stage].tier]
+        for replica, own in enumerate(links)
+    }
+    changed = {replica: stages for replica, stages in farther.items() if stages}
+    assert changed == {replica: [13] for replica in range(23, 128, 24)}
+    assert lost.summary["rank_classes"] == 32
+    assert lost.played.program.weight[[0, 16]].tolist() == [123 * 8, 5 * 8]
+    assert lost.summary["step_time_s"] > priced.summary["step_time_s"]
+
+
+def test_lost_nodes_out_of_range_are_refused() -> None:
+    for node, message in ((-1, "lost node -1"), (9, "would fill nodes 0 to 0")):
+        with pytest.raises(SimulatorError, match=message):
+            simulate(TOY, perturbations=Perturbations(lost_nodes=(node,)))
+    full = replace(TOY, cluster=replace(TOY.cluster, largest=8))
+    with pytest.raises(SimulatorError, match=r"4 ranks need 1 nodes, but .* has 0 left"):
+        simulate(full, perturbations=Perturbations(lost_nodes=(0,)))
 
 
 @pytest.mark.parametrize(

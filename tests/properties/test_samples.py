@@ -120,7 +120,7 @@ def test_a_named_slow_rank_is_the_same_sampled_folded_and_rank_by_rank(
     result = simulate(scenario, perturbations=slow, variation=variation)
     played = float(result.step_times["step_time_s"].iloc[0])
     assert played == pytest.approx(result.summary["step_time_s"], rel=1e-9)
-    by_rank = play_events(every_rank(build_program(result.plan), result.plan, slow))
+    by_rank = play_events(every_rank(result.plan, slow))
     assert played == pytest.approx(by_rank.step_time, rel=1e-9)
 
 
@@ -153,6 +153,24 @@ def test_a_groups_slowest_is_drawn_as_its_ranks_would_be(slow: SlowShare | None)
         error = np.hypot(one.std(), other.std()) / count**0.5
         assert abs(one.mean() - other.mean()) < 4 * error
         assert one.std() == pytest.approx(other.std(), rel=4 / (2 * count) ** 0.5 * 2**0.5)
+
+
+@pytest.mark.skipif(not kernels.available(), reason="numba is not installed")
+@pytest.mark.parametrize("per_rank", [False, True])
+def test_numpy_samples_what_numba_samples(*, per_rank: bool) -> None:
+    plan = make_plan(job(LAYOUT))
+    program = build_program(plan)
+    variation = Variation(
+        jitter=JITTER, slow=SlowShare(0.1, 0.2), samples=5, seed=2, per_rank=per_rank
+    )
+    slow = Perturbations(slow_ranks={1: 1.1}, slow_interfaces={9: 2.0}, lost_nodes=(1,))
+    one, other = (
+        sample_steps(program, plan, variation, slow, numba=numba) for numba in (False, True)
+    )
+    np.testing.assert_allclose(one.step_time, other.step_time, rtol=1e-12)
+    np.testing.assert_allclose(one.without_slow, other.without_slow, rtol=1e-12)
+    np.testing.assert_allclose(one.critical, other.critical, rtol=1e-9, atol=1e-15)
+    np.testing.assert_array_equal(one.paced, other.paced)
 
 
 def test_slow_ranks_never_speed_a_sample_up() -> None:

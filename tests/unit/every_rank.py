@@ -8,8 +8,10 @@ import numpy as np
 
 from simulator.engine.levels import Levels, Waits
 from simulator.parallel.ranks import replica_grid
+from simulator.program.build import build_program
 from simulator.program.builder import COLUMNS, ProgramBuilder
-from simulator.program.stretch import Stretch, group_factors, network_durations
+from simulator.program.classes import move
+from simulator.program.stretch import GroupTraits, Stretch, network_durations
 from simulator.program.tasks import NONE, Lane, Program
 
 if TYPE_CHECKING:
@@ -19,16 +21,19 @@ if TYPE_CHECKING:
     from simulator.program.perturbations import Perturbations
 
 
-def every_rank(program: Program, plan: Plan, perturbations: Perturbations) -> Program:
-    """Return ``program`` spelt out rank by rank, task by task.
+def every_rank(plan: Plan, perturbations: Perturbations) -> Program:
+    """Return the program of ``plan`` spelt out rank by rank, task by task.
 
     Each task comes once for every rank of the job, with the rank's own compute. Ranks of one group
     meet before and after each task that computes, replicas before each collective.
     """
     grid = replica_grid(plan.scenario.layout)
+    traits = GroupTraits.of(perturbations, plan)
+    plan = move(plan, perturbations)
+    program = build_program(plan)
     stretch = Stretch.of(program, plan)
     compute = perturbations.compute(grid.size)
-    network = network_durations(program, plan, stretch, group_factors(perturbations, plan)[1])
+    network = network_durations(program, plan, stretch, traits)
     builder = ProgramBuilder([0] * grid.size, [1.0] * grid.size)
     for name in program.names:
         builder.name(name)

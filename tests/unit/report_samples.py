@@ -240,6 +240,7 @@ def sample_summary(pipeline: Pipeline) -> dict[str, Any]:
         "schema_version": 1,
         "scenario": "llama3-405b-16k-h100",
         "model": "llama3-405b",
+        "sample": "token",
         "parameters": 405_853_388_800,
         "cluster": "meta-24k-roce",
         "accelerator": "NVIDIA H100 SXM5 80 GB",

@@ -66,6 +66,7 @@ FUSED = Kernels(
     fused_gradient_accumulation=True,
     deferred_accumulation=False,
     dropout=False,
+    attention_dropout=False,
 )
 SEQUENCE, BATCH = 2048, 2
 TOKENS = SEQUENCE * BATCH

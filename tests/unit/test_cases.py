@@ -17,7 +17,14 @@ from simulator.validation.cases import Case, cases_of
 from simulator.validation.cells import Cells, InvalidError, Row, UnsupportedError
 from simulator.validation.columns import PARTS
 from simulator.validation.runs import predict_row, split_of
-from simulator.validation.sources import CLUSTERS, SOURCES, UNKNOWN, Source, source_of
+from simulator.validation.sources import (
+    CLUSTERS,
+    SOURCES,
+    UNKNOWN,
+    Correction,
+    Source,
+    source_of,
+)
 from simulator.validation.stacks import stack_of
 from simulator.workload.transformer import Norm, Positions
 
@@ -73,6 +80,19 @@ def test_cells_take_defaults_and_remember_them() -> None:
             cells.count(column)
 
 
+def test_cells_that_are_taken_to_be_wrong_are_replaced_and_remembered() -> None:
+    correction = Correction("small on 8 *", "mbs", "4", "a test")
+    source = Source("stack", "a test", corrections=(correction,))
+    row = {"model": "small", "n_accel": "8", "accelerator": "A", "precision": "", "mbs": "2"}
+    for stated, note in (("2", "4 (the table: 2)"), ("", "4 (the table: nothing)")):
+        cells = Cells({**row, "mbs": stated}, source)
+        assert cells.text("mbs") == "4"
+        assert cells.assumed == {"mbs": note}
+    other = Cells({**row, "n_accel": "80"}, source)
+    assert other.text("mbs") == "2"
+    assert not other.assumed
+
+
 @pytest.mark.parametrize(("text", "truth"), [("True", True), ("1.0", True), ("0.0", False)])
 def test_flags(text: str, *, truth: bool) -> None:
     assert Cells({"flag": text}, UNKNOWN).flag("flag") is truth
@@ -82,17 +102,17 @@ def test_flags(text: str, *, truth: bool) -> None:
 
 
 def test_a_gpt_row_by_hand() -> None:
-    """16 layers of 2,048 on 4 x 2 A100: fp16, full recomputation, four micro-batches of two."""
+    """16 layers of 2,048 on 4 x 2 A100: fp16, no recomputation, four micro-batches of two."""
     found = case(VTRAIN)
     scenario = found.scenario
-    assert (found.cluster, found.stack) == ("a100-vtrain", "megatron-deepspeed-fp16-2023")
+    assert (found.cluster, found.stack) == ("a100-vtrain", "megatron-deepspeed-traced-2023")
     assert (scenario.accelerators, scenario.micro_batches) == (8, 4)
     layout = scenario.layout
     assert (layout.tensor, layout.pipeline, layout.data, layout.context) == (4, 2, 1, 1)
     assert (layout.sharding, layout.sequence_parallel) == (Sharding.NONE, False)
     assert scenario.schedule is ScheduleName.ONE_F_ONE_B
     assert scenario.precision is Precision.FP16
-    assert scenario.recompute == Recompute(mode=Recomputation.FULL)
+    assert scenario.recompute == Recompute()
     model = scenario.model
     assert (model.layers, model.hidden, model.heads, model.head_dim) == (16, 2048, 16, 128)
     assert (model.norm, model.positions) == (Norm.LAYER, Positions.LEARNED)
@@ -109,6 +129,7 @@ def test_defaults_that_were_taken_are_listed() -> None:
         "optimizer_sharding": "none",
         "positions": "learned",
         "precision": "fp16",
+        "recompute": "none (the table: full)",
         "sequence_parallel": "False",
         "tied_embeddings": "True",
         "vocab": "50257",
@@ -116,6 +137,13 @@ def test_defaults_that_were_taken_are_listed() -> None:
     }
     stated = assumed(case(VTRAIN, precision="bf16", sequence_parallel="True").assumed)
     assert not {"precision", "sequence_parallel"} & set(stated)
+
+
+def test_runs_of_several_nodes_recompute_as_the_table_says() -> None:
+    found = case(VTRAIN, n_accel="16", dp="2.0")
+    assert found.stack == "megatron-deepspeed-fp16-2023"
+    assert found.scenario.recompute == Recompute(mode=Recomputation.FULL)
+    assert "recompute" not in assumed(found.assumed)
 
 
 def test_a_llama_row_of_the_layouts_study() -> None:
@@ -136,7 +164,7 @@ def test_a_llama_row_of_the_layouts_study() -> None:
         ("flash_attention2 + RMS kernel", AttentionKernel.FLASH2, True),
         ("flash_attention2", AttentionKernel.FLASH2, False),
         ("flash_attentionv1.0.8", AttentionKernel.FLASH1, False),
-        ("torch", AttentionKernel.UNFUSED, False),
+        ("torch", AttentionKernel.UNFUSED_BF16, False),
         ("fused", AttentionKernel.FUSED_SOFTMAX, False),
     ],
 )
@@ -367,13 +395,15 @@ def test_sources_are_found_with_and_without_a_version() -> None:
 @pytest.mark.parametrize(("name", "source"), [*SOURCES.items(), ("unknown", UNKNOWN)])
 def test_sources_name_profiles_that_exist(name: str, source: Source) -> None:
     assert name
-    stacks = {source.software, source.altered} - {""}
+    stacks = {source.software, source.altered, *source.stack_by_run.values()} - {""}
     assert stacks <= set(CATALOG.names("software"))
     assert {*source.clusters.values(), *CLUSTERS.values()} <= set(CATALOG.names("cluster"))
     assert source.evidence
     header = {*next(iter(ROWS.values())), "vocabulary_multiple", "positions", "tied_embeddings",
               "embedding_norm"}  # fmt: skip
-    assert {*source.defaults, *source.tuned} <= header
+    corrected = {correction.column for correction in source.corrections}
+    assert {*source.defaults, *source.tuned, *corrected} <= header
+    assert all(correction.evidence for correction in source.corrections)
 
 
 @pytest.mark.parametrize(
@@ -384,6 +414,7 @@ def test_sources_name_profiles_that_exist(name: str, source: Source) -> None:
         (MEGASCALE, {"n_accel": "2560"}, "validation"),
         (LAYOUTS, {}, "validation"),
         (LAYOUTS, {"model": "llama-65B"}, "calibration"),
+        (LAYOUTS, {"attention_kernel": "torch"}, "calibration"),
         (VTRAIN, {}, "validation"),
         (VTRAIN, {"model": "gpt-L24-h1024"}, "calibration"),
         (KORTHIKANTI, {"model": "llama-65B"}, "validation"),

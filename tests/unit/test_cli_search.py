@@ -77,6 +77,34 @@ def test_a_scenario_with_profiles_of_its_own_stands_alone(tmp_path: Path) -> Non
     assert step["step_time_s"] == found["best"][0]["step_time_s"]
 
 
+def test_cost_ranks_sizes_of_the_job() -> None:
+    """Rent times accelerators times seconds; the cheapest step need not be the fastest."""
+    sizes = "space={accelerators: [32, 64], tensor: [2, 4], pipeline: [1, 2], context: [1]}"
+    priced = ("--set", "cluster=h100-p5", "--set", sizes, "--set", "batch.global_batch=128")
+    options = (*priced, "--workers", "1", "--by", "cost")
+    found = json.loads(invoke("search", "llama-13b-64-a100", *options, "--json").stdout)
+    rent = found["rent_per_accelerator_hour"]
+    costs = [place["cost_per_step"] for place in found["best"]]
+    assert costs == sorted(costs)
+    best = found["best"][0]
+    assert costs[0] == pytest.approx(rent * best["accelerators"] * best["step_time_s"] / 3600)
+    shown = invoke("search", "llama-13b-64-a100", *options)
+    assert f"{found['currency']}/step" in shown.stdout
+    assert "32 accelerators" in shown.stdout
+
+
+def test_headroom_ranks_by_memory() -> None:
+    done = invoke("search", "llama-13b-64-a100", *FEW, "--by", "memory_headroom", "--json")
+    memory = [place["peak_memory_gib"] for place in json.loads(done.stdout)["best"]]
+    assert memory == sorted(memory)
+
+
+def test_networks_have_no_layouts() -> None:
+    done = invoke("search", "resnet50-256-p100")
+    assert done.returncode == 2
+    assert "convolutional network" in done.stderr
+
+
 def test_quiet_is_one_line() -> None:
     done = invoke("search", "llama-13b-64-a100", *FEW, "--quiet")
     assert done.stdout.count("\n") == 1

@@ -291,6 +291,7 @@ def test_one_busy_rank_receives_more_than_the_mean() -> None:
         (Collective.ALL_REDUCE, Pattern.NVLS, "all", SWITCHED, "leaves its NVLink domain"),
         (Collective.ALL_REDUCE, Pattern.SHARP, "all", PLAIN, "do not reduce .in_network"),
         (Collective.ALL_REDUCE, Pattern.SHARP, "one node", SWITCHED, "stays inside its node"),
+        (Collective.ALL_REDUCE, Pattern.SHARP, "all", ISLANDS, "crosses islands"),
         (Collective.ALL_REDUCE, Pattern.HIERARCHICAL, "one node", CLOS, "possible is: ring, tree"),
         (Collective.ALL_REDUCE, Pattern.TORUS, "all", CLOS, "is no torus"),
         (Collective.ALL_TO_ALL, Pattern.PXN, "all", CLOS, "hang on no rails"),
@@ -317,6 +318,13 @@ def test_a_group_is_even_and_has_each_slot_once() -> None:
         members_of(np.array([0, 1, 4]), 4)
     with pytest.raises(SimulatorError, match="each in a slot of its own"):
         members_of(np.array([0, 0]), 4)
+
+
+def test_more_pairs_than_are_followed_are_refused() -> None:
+    wide = replace(CLOS, largest=4096)
+    members = members_of(np.arange(4096), 4)
+    with pytest.raises(SimulatorError, match="16,777,216 pairs to be followed one by one"):
+        all_to_allv(np.ones((4096, 4096)), members, wide)
 
 
 def test_a_matrix_of_another_size_is_refused() -> None:

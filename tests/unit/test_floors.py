@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(simulator.__file__).parent
 FLOORS = (
-    ("units", "errors"),
+    ("units", "errors", "processes"),
     ("fields", "yaml_text"),
     ("precision", "mistakes"),
     ("operators", "documents"),
@@ -29,7 +29,7 @@ FLOORS = (
     ("metrics",),
     ("report",),
     ("api",),
-    ("calibration", "search", "validation"),
+    ("calibration", "comparison", "search", "validation"),
     ("cli",),
 )
 """Rooms from the ground up. Rooms of one floor do not know each other."""

@@ -35,7 +35,10 @@ from simulator.workload.steps import Block, Step, input_gradient, weight_gradien
 if TYPE_CHECKING:
     from simulator.workload.transformer import Transformer
 
-STORED_SCORES = replace(FUSED, attention=AttentionKernel.FUSED_SOFTMAX, dropout=True)
+STORED_SCORES = replace(
+    FUSED, attention=AttentionKernel.FUSED_SOFTMAX, dropout=True, attention_dropout=True
+)
+STATISTICS = "attention_statistics"
 
 
 def shapes(block: Block) -> dict[str, tuple[int, int, int]]:
@@ -161,6 +164,23 @@ def test_saved_activations_with_sequence_parallelism(tensor: int) -> None:
     block = transformer_layer(GPT, sharded, STORED_SCORES)
     scores = 5 * GPT.heads * SEQUENCE / GPT.hidden
     assert block.saved_bytes == pytest.approx(TOKENS * GPT.hidden * (34 + scores) / tensor)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "dropped", "expected"),
+    [
+        (AttentionKernel.UNFUSED, False, 6),  # the fp32 softmax and its bf16 copy
+        (AttentionKernel.UNFUSED_BF16, False, 2),
+        (AttentionKernel.FUSED_SOFTMAX, False, 2),
+        (AttentionKernel.UNFUSED_BF16, True, 5),  # the mask, and what is left
+        (AttentionKernel.FLASH2, True, 0),
+    ],
+)
+def test_bytes_kept_per_score(kernel: AttentionKernel, expected: int, *, dropped: bool) -> None:
+    kernels = replace(FUSED, attention=kernel, attention_dropout=dropped)
+    saved = transformer_layer(GPT, shard(1), kernels).saved
+    scores = sum(item.n_bytes for item in saved if item.core_attention and item.name != STATISTICS)
+    assert scores == expected * TOKENS * GPT.heads * SEQUENCE
 
 
 def test_selective_recomputation_drops_the_scores() -> None:

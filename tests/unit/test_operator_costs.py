@@ -193,6 +193,46 @@ def test_a_gemm_with_few_tiles_is_split_in_k() -> None:
     assert gemm_time(gemm, H200) < 0.5 * gemm_time(gemm, unsplit)
 
 
+def passes_on_h200(*passes: tuple[float, PointwiseKind]) -> float:
+    return sum(
+        operator_time(Pointwise("pass", n_bytes, kind=kind), H200) for n_bytes, kind in passes
+    )
+
+
+def test_an_unfused_softmax_in_bf16_copies_masks_and_normalises() -> None:
+    forward = Attention(
+        name="a",
+        batch=2,
+        heads=8,
+        kv_heads=8,
+        queries=1024,
+        keys=1024,
+        head_dim=128,
+        kernel=AttentionKernel.UNFUSED_BF16,
+    )
+    backward = dataclasses.replace(forward, backward=True)
+    score_bytes = 2 * 2 * 8 * 1024 * 1024
+    between = {
+        forward: passes_on_h200(
+            (2 * score_bytes, PointwiseKind.ELEMENTWISE),
+            (2 * score_bytes, PointwiseKind.STRIDED),
+            (2 * score_bytes, PointwiseKind.SOFTMAX),
+        ),
+        # The weights and their gradient in, the scores' gradient out; copied and masked.
+        backward: passes_on_h200(
+            (3 * score_bytes, PointwiseKind.SOFTMAX_BACKWARD),
+            (2 * score_bytes, PointwiseKind.ELEMENTWISE),
+            (2 * score_bytes, PointwiseKind.STRIDED),
+        ),
+    }
+    for attention, expected in between.items():
+        products = [operator_time(gemm, H200) for gemm in score_products(attention)]
+        assert operator_time(attention, H200) == pytest.approx(sum(products) + expected)
+        assert attention.launches == len(products) + 3
+        eager = dataclasses.replace(attention, kernel=AttentionKernel.UNFUSED)
+        assert operator_time(attention, H200) < operator_time(eager, H200)
+
+
 def test_scores_in_memory_cost_their_products_and_passes() -> None:
     attention = Attention(
         name="attention",
@@ -207,8 +247,8 @@ def test_scores_in_memory_cost_their_products_and_passes() -> None:
     )
     score_bytes = 2 * 2 * 16 * 2048 * 2048
     # Below the diagonal in, all out; dropout in, out and a mask of one byte.
-    passes_time = operator_time(
-        Pointwise("softmax and dropout", 4.0 * score_bytes, 2, PointwiseKind.UNFUSED), H200
+    passes_time = passes_on_h200(
+        (1.5 * score_bytes, PointwiseKind.UNFUSED), (2.5 * score_bytes, PointwiseKind.DROPOUT)
     )
     products = [operator_time(gemm, H200) for gemm in score_products(attention)]
     assert operator_time(attention, H200) == pytest.approx(sum(products) + passes_time)

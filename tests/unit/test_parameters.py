@@ -22,11 +22,15 @@ ROOT = Path(__file__).parents[2]
 MEASURED_STEPS = ROOT.parent / "shared" / "data" / "h200" / "steps_a.csv"
 
 
+NETWORKS = ("alexnet", "resnet-50")
+"""Convolutional: see test_networks.py."""
+
+
 def preset(name: str) -> Transformer:
     return validate(Transformer, Catalog().document("model", name))
 
 
-PRESETS = {name: preset(name) for name in Catalog().names("model")}
+PRESETS = {name: preset(name) for name in Catalog().names("model") if name not in NETWORKS}
 
 CHECKPOINTS = {  # parameters of the released weights, as their model cards count them
     "llama-7b": 6_738_415_616,

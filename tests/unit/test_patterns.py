@@ -115,3 +115,15 @@ def test_an_eager_stack_waits_for_its_launches() -> None:
     assert pattern.duration == pytest.approx(4e-3)
     assert pattern.segments[-1].kind is SpanKind.OTHER
     assert prices(kernel_launch=1e-3).pattern([tiny], SpanKind.FORWARD).duration < 1e-3
+
+
+def test_autograd_launches_the_backward_pass_and_python_the_rest() -> None:
+    tiny = Step(Pointwise("tiny", 1024.0, kernels=4))
+    eager = prices(launch=Launch.EAGER, kernel_launch=2e-3, backward_launch=1e-3)
+    for kind, expected in (
+        (SpanKind.RECOMPUTE, 8e-3),
+        (SpanKind.BACKWARD, 4e-3),
+        (SpanKind.INPUT_GRADIENT, 4e-3),
+        (SpanKind.WEIGHT_GRADIENT, 4e-3),
+    ):
+        assert eager.pattern([tiny], kind).duration == pytest.approx(expected)

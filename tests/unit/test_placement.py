@@ -176,6 +176,7 @@ def test_a_lost_node_shifts_all_behind_it() -> None:
     slots = slots_of(Allocation(lost_nodes=(0, 2)), 12, WIDE)
     assert slots.tolist() == [4, 5, 6, 7, *range(12, 20)]
     whole, without = place(JOB, WIDE), place(JOB, WIDE, Allocation(lost_nodes=(3,)))
+    assert without.slots.tolist() == [*range(12), *range(16, 36)]
     assert [span.tier for span in whole.stage_links] == [1, 1]
     # Node 3 is the last of the first rack: its stage moves to the second.
     assert without.stage_link_names == ("spine", "spine")

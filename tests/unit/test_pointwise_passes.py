@@ -33,6 +33,7 @@ def test_sixteen_bits_are_not_quantised(precision: Precision) -> None:
     ("precision", "n_bytes"),
     [
         (Precision.FP8, 4000.0),  # bf16 in, two copies of one byte out
+        (Precision.FP8_BLOCK, 4062.5),  # and a scale of four bytes for each 128
         (Precision.MXFP8, 4062.5),  # and a scale of one byte for each 32
         (Precision.MXFP4, 3062.5),  # 2 + 2 x 17/32
     ],

