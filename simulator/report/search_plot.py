@@ -43,7 +43,7 @@ def search_figure(frame: pd.DataFrame, summary: Mapping[str, Any]) -> Figure:
         plot_layouts(panel, frame, summary)
         told = f"{summary['layouts']:,} layouts, {summary['fit']:,} fit; best {layout_text(best)}"
         add_title(figure, f"{summary['scenario']}: {time_text(best['step_time_s'])}", told)
-        colours = {"fits": FITS, "Pareto front": FRONT, "does not fit": ALARM}
+        colours = {"fits": FITS, "Pareto front": FRONT, "does not fit, by 10% at most": ALARM}
         add_legend(figure, colours, LEFT_IN, LEGEND_IN)
     return figure
 
@@ -63,6 +63,7 @@ def plot_layouts(ax: Axes, frame: pd.DataFrame, summary: Mapping[str, Any]) -> A
         front["peak_memory_gib"],
         front["step_time_s"] / size,
         color=FRONT,
+        drawstyle="steps-post",
         marker="o",
         ms=4,
         lw=1.5,

@@ -58,6 +58,9 @@ FEWEST_TOKENS: Final = 2048
 """Tokens of a sequence below which context parallelism does not cut it by default."""
 LARGEST_MICRO_BATCH: Final = 16
 """Largest micro-batch that is tried by default [sequences]."""
+MOST_CHUNKS: Final = 16
+"""Model chunks per stage that are tried by default; every one adds transfers, and published runs
+have at most about a dozen."""
 MOST_CANDIDATES: Final = 20_000_000
 """Layouts of a search beyond which memory ends (41 bytes each, and their results)."""
 
@@ -239,7 +242,8 @@ class Axes:
             yield from (v for v in self.space.virtual_stages if _splits(layers, pipeline * v))
             return
         own = self.scenario.layout
-        for chunks in range(1, (layers + 2) // pipeline + 1):
+        most = max(MOST_CHUNKS, own.virtual_stages)
+        for chunks in range(1, min(most, (layers + 2) // pipeline) + 1):
             total = pipeline * chunks
             even = layers % total == 0 or (layers + 2) % total == 0
             kept = pipeline == own.pipeline and chunks == own.virtual_stages

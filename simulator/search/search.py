@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from simulator.errors import SimulatorError
+from simulator.search import kernels
 from simulator.search.candidates import Candidate, candidates
 from simulator.search.evaluate import RESULT, hindrance
 from simulator.search.ranking import (
@@ -188,6 +189,7 @@ def _ranked(scenario: Scenario, by: str, rows: Rows, results: NDArray[np.void]) 
 def _notes(scenario: Scenario) -> list[str]:
     """Return what a reader must know of how the layouts were played."""
     notes = [SHARED] if shares_links(scenario) else []
-    if found := hindrance(scenario):
+    found = hindrance(scenario) or ("no numba" if kernels.compiled() is None else None)
+    if found:
         notes.append(f"Every layout was played by the engine, one by one: {found}.")
     return notes
