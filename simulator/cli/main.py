@@ -237,6 +237,62 @@ def compare(
 
 
 @app.command()
+def search(
+    scenario: Annotated[
+        str, typer.Argument(metavar="SCENARIO", help="A file, or the name of a shipped scenario.")
+    ],
+    by: Annotated[
+        str, typer.Option(metavar="WHAT", help="Rank by step_time, memory_headroom or cost.")
+    ] = "step_time",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write all layouts, best.yaml and picture; an interrupted search goes on there.",
+        ),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the summary as JSON and nothing else.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print one line only.")] = False,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change a field, value in YAML. Repeatable."
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Processes; all cores if not given.")
+    ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="A Dask scheduler, tcp://host:8786; or local."),
+    ] = None,
+    profiles: Profiles = None,
+) -> None:
+    """Search the layouts of a scenario: which fit, and which is fastest.
+
+    \b
+    simulator search llama3-405b-16k-h100 --out results
+    simulator search my.yaml --set 'space={tensor: [4, 8], recompute: [none, selective]}'
+    simulator run results/best.yaml
+    """  # noqa: D301 - as above
+    from simulator.cli.search import search_scenario  # noqa: PLC0415 - as above
+
+    search_scenario(
+        scenario,
+        by=by,
+        out=out,
+        as_json=json,
+        quiet=quiet,
+        overrides=set_ or [],
+        workers=workers,
+        dask=dask,
+        profiles=profiles or [],
+    )
+
+
+@app.command()
 def schedule(
     name: Annotated[str, typer.Argument(metavar="NAME", help="gpipe, 1f1b or interleaved_1f1b.")],
     stages: Annotated[int, typer.Option(metavar="P", help="Pipeline stages.")],

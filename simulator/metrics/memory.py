@@ -93,7 +93,11 @@ def _stage_memory(trace: Trace, plan: Plan, stage: int) -> StageMemory:
     held = [plan.stages[virtual] for virtual in plan.schedule.placement[stage]]
     scenario = plan.scenario
     static = static_memory(
-        held, scenario.layout, scenario.shard, scenario.software, scenario.stream_width
+        plan.parameters(stage),
+        scenario.layout,
+        scenario.shard,
+        scenario.software,
+        scenario.stream_width,
     )
     deferred = Precision.BF16.n_bytes * scenario.software.kernels.deferred_accumulation
     time, columns = _dynamic(trace, stage, held, _output_bytes(plan), deferred)

@@ -18,6 +18,8 @@ from simulator.workload.parameters import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from simulator.operators import Kernels
     from simulator.parallel.layout import Layout
     from simulator.workload.steps import Block, Shard, Step
@@ -107,12 +109,28 @@ class VirtualStage:
         The pass goes through the blocks from the last to the first and frees what each has kept.
         ``deferred`` bytes per parameter stay until its end: gradients that are accumulated then.
         """
-        level = most = 0.0
-        for block in reversed(self.blocks):
-            gradients = deferred * block.parameters
-            most = max(most, level + max(block.transient_bytes, gradients))
-            level += gradients - block.kept_bytes
-        return most
+        return backward_peak(
+            (block.kept_bytes, block.transient_bytes, deferred * block.parameters)
+            for block in reversed(self.blocks)
+        )
+
+
+def backward_peak(blocks: Iterable[tuple[float, float, float]]) -> float:
+    """Return the most memory that a backward pass needs beside what is kept [B].
+
+    ``blocks`` are what each has kept, needs for itself, and leaves until the end of the pass [B],
+    in the order of the pass.
+
+    Examples
+    --------
+    >>> backward_peak([(10.0, 4.0, 1.0), (10.0, 15.0, 1.0)])
+    6.0
+    """
+    level = most = 0.0
+    for kept, transient, left in blocks:
+        most = max(most, level + max(transient, left))
+        level += left - kept
+    return most
 
 
 def virtual_stages(

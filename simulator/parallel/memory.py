@@ -9,10 +9,7 @@ from simulator.parallel.layout import Sharding
 from simulator.precision import Precision
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from simulator.hardware.software import Software
-    from simulator.parallel.blocks import VirtualStage
     from simulator.parallel.layout import Layout
     from simulator.workload.steps import Shard
 
@@ -34,16 +31,15 @@ class StaticMemory:
 
 
 def static_memory(
-    stages: Sequence[VirtualStage], layout: Layout, shard: Shard, software: Software, hidden: int
+    parameters: int, layout: Layout, shard: Shard, software: Software, hidden: int
 ) -> StaticMemory:
-    """Return the static memory of one rank that holds the virtual stages ``stages``.
+    """Return the static memory of one rank that holds so many ``parameters``.
 
     Weights are kept in the format of the matmuls, but not below bf16 (fp8 recipes keep bf16
     weights). ZeRO-1 splits the optimizer state over all ranks that hold the same weights.
     Buffers: two incoming and two outgoing pipeline messages, and with sequence parallelism one
     gathered input. Allocator losses are a share of dynamic memory and are added there.
     """
-    parameters = sum(stage.parameters for stage in stages)
     state = software.optimizer_state_bytes_per_parameter
     state += Precision.FP32.n_bytes if software.master_weights else 0.0
     if layout.sharding is Sharding.OPTIMIZER:

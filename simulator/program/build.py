@@ -81,13 +81,7 @@ def make_plan(scenario: Scenario, schedule: Schedule | None = None) -> Plan:
             scenario.micro_batches,
             scenario.layout.virtual_stages,
         )
-    placement = routed(
-        place(scenario.layout, scenario.cluster, scenario.placement),
-        scenario.layout,
-        scenario.cluster,
-        scenario.placement,
-        scenario.network,
-    )
+    placement = placement_of(scenario)
     stages = virtual_stages(
         scenario.model,
         scenario.layout,
@@ -106,6 +100,23 @@ def make_plan(scenario: Scenario, schedule: Schedule | None = None) -> Plan:
         stages=stages,
         passes=tuple(planner.passes(stage) for stage in stages),
         stolen_share=prices.stolen_share,
+    )
+
+
+def placement_of(scenario: Scenario) -> Placement:
+    """Return where the groups of ``scenario`` sit, and what the network leaves them.
+
+    Raises
+    ------
+    LayoutError
+        If the cluster has too few nodes left.
+    """
+    return routed(
+        place(scenario.layout, scenario.cluster, scenario.placement),
+        scenario.layout,
+        scenario.cluster,
+        scenario.placement,
+        scenario.network,
     )
 
 

@@ -60,7 +60,7 @@ def load_scenario(
     ScenarioError
         With every mistake found, each with file, line and field.
     """
-    document, directories = _read(Path(path), profiles)
+    document, directories = read_scenario(Path(path), profiles)
     return scenario_of(document, Catalog(directories), overrides)
 
 
@@ -79,7 +79,7 @@ def load_sources(
     DocumentError, ScenarioError
         As `load_scenario`, but for mistakes in values.
     """
-    document, directories = _read(Path(path), profiles)
+    document, directories = read_scenario(Path(path), profiles)
     return resolved(document, Catalog(directories), overrides).sources
 
 
@@ -133,8 +133,16 @@ def resolved(document: Document, catalog: Catalog, overrides: Sequence[str] = ()
     return catalog.resolve_all(document, REFERENCES)
 
 
-def _read(path: Path, profiles: Sequence[Path]) -> tuple[Document, tuple[Path, ...]]:
-    """Return the scenario's document without ``profiles``, and all profile directories."""
+def read_scenario(path: Path, profiles: Sequence[Path]) -> tuple[Document, tuple[Path, ...]]:
+    """Return the document of the scenario in ``path``, and all directories of profiles.
+
+    The document comes without its key ``profiles``.
+
+    Raises
+    ------
+    DocumentError, ScenarioError
+        If the file cannot be read, or ``profiles`` is no directory.
+    """
     document = read_document(path)
     named = document.get((PROFILES,))
     if named is None:

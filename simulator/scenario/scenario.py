@@ -11,6 +11,7 @@ from simulator.parallel.layout import Batch, Layout
 from simulator.parallel.network import Network
 from simulator.parallel.slots import CONTIGUOUS, Allocation
 from simulator.precision import Precision
+from simulator.scenario.space import Space
 from simulator.schedule.pipelines import ScheduleName
 from simulator.workload.models import Model
 from simulator.workload.steps import Shard
@@ -39,6 +40,8 @@ class Scenario:
     """Nodes that the job is given."""
     islands: Islands | None = None
     """Replicas of this whole job in other places, over a thin link; none: it stands alone."""
+    space: Space | None = None
+    """What ``simulator search`` tries; a single step does not read it."""
 
     @property
     def micro_batches(self) -> int:

@@ -29,7 +29,7 @@ FLOORS = (
     ("metrics",),
     ("report",),
     ("api",),
-    ("calibration", "validation", "comparison"),
+    ("calibration", "comparison", "search", "validation"),
     ("cli",),
 )
 """Rooms from the ground up. Rooms of one floor do not know each other."""

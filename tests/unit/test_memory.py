@@ -27,7 +27,7 @@ def test_bytes_per_parameter_without_sharding() -> None:
     """bf16 weights, fp32 gradients, fp32 master weights and two moments: 2 + 4 + 12."""
     plan = simulate(job(Layout(data=2))).plan
     static = static_memory(
-        plan.stages, plan.scenario.layout, plan.scenario.shard, plan.scenario.software, 512
+        plan.parameters(0), plan.scenario.layout, plan.scenario.shard, plan.scenario.software, 512
     )
     assert (static.weights, static.gradients, static.optimizer) == (2 * ALL, 4 * ALL, 12 * ALL)
     assert static.buffers == 0
