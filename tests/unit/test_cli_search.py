@@ -122,9 +122,12 @@ def test_quiet_is_one_line() -> None:
         (("--dask", "tcp://127.0.0.1:9"), "no Dask scheduler answers at tcp://127.0.0.1:9"),
     ],
 )
-def test_mistakes_are_one_message(options: tuple[str, ...], message: str) -> None:
+def test_mistakes_are_one_message(
+    monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], message: str
+) -> None:
     if "--dask" in options:
         pytest.importorskip("distributed", reason="the extra [dask] is not installed")
+        monkeypatch.setattr("simulator.search.workers.DASK_TIMEOUT", 0.5)
     done = invoke("search", "llama-13b-64-a100", *options)
     assert done.returncode == 2
     assert message in done.stderr
