@@ -21,6 +21,7 @@ from simulator.scenario import Scenario, load_scenario
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Executor
     from pathlib import Path
 
     import pandas as pd
@@ -107,10 +108,11 @@ class Result:
             raise SimulatorError("this result has no samples; simulate with a variation")
         return self.samples
 
-    def write(self, directory: Path | str) -> dict[str, Path]:
+    def write(self, directory: Path | str, *, drawer: Executor | None = None) -> dict[str, Path]:
         """Write summary, trace and pictures into ``directory``; return the files by kind.
 
-        Nothing is left half-written: files appear complete or not at all.
+        Nothing is left half-written: files appear complete or not at all. A ``drawer``
+        (`simulator.report.drawing.drawing_process`) draws the timeline meanwhile.
 
         Raises
         ------
@@ -119,7 +121,7 @@ class Result:
         """
         from simulator.report.results import write_results  # noqa: PLC0415 - pandas is slow
 
-        return write_results(self, directory)
+        return write_results(self, directory, drawer=drawer)
 
 
 def simulate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,13 +12,16 @@ from simulator.api import simulate
 from simulator.catalog import Catalog
 from simulator.cli.output import print_files, write_json
 from simulator.cli.variation import sampling_progress
+from simulator.report.drawing import drawing_process
 from simulator.report.tables import headline, summary_tables
 from simulator.scenario import load_scenario
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from simulator.api import Result
     from simulator.cli.variation import VariationOptions
+    from simulator.scenario import Scenario
 
 SUFFIXES: Final = (".yaml", ".yml")
 """What only the name of a file ends in."""
@@ -43,22 +47,28 @@ def run_scenario(
     """
     path = scenario_path(scenario, Catalog(tuple(profiles)))
     loaded = load_scenario(path, overrides=overrides, profiles=profiles)
-    variation = options.variation(loaded)
-    with sampling_progress(variation) as advance:
-        result = simulate(
-            loaded,
-            engine=engine,
-            perturbations=options.perturbations(),
-            variation=variation,
-            on_progress=advance,
-        )
-    files = result.write(out) if out is not None else {}
+    with drawing_process() if out is not None else nullcontext() as drawer:
+        result = _simulated(loaded, engine, options)
+        files = result.write(out, drawer=drawer) if out is not None else {}
     if as_json:
         _print_json(result.summary, files)
     elif quiet:
         Console().print(headline(result.summary), soft_wrap=True)
     else:
         _print_tables(result.summary, files)
+
+
+def _simulated(scenario: Scenario, engine: str, options: VariationOptions) -> Result:
+    """Return the result, with a progress bar on stderr while samples are played."""
+    variation = options.variation(scenario)
+    with sampling_progress(variation) as advance:
+        return simulate(
+            scenario,
+            engine=engine,
+            perturbations=options.perturbations(),
+            variation=variation,
+            on_progress=advance,
+        )
 
 
 def _print_json(summary: Mapping[str, Any], files: Mapping[str, Path]) -> None:

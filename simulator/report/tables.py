@@ -22,7 +22,11 @@ from simulator.report.quantities import (
     time_text,
     time_unit,
 )
-from simulator.report.variation_tables import perturbation_table, variation_tables
+from simulator.report.variation_tables import (
+    drawn_headline,
+    perturbation_table,
+    variation_tables,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -83,7 +87,7 @@ def summary_tables(summary: Mapping[str, Any]) -> list[RenderableType]:
 
 
 def headline(summary: Mapping[str, Any]) -> Text:
-    """Return one sentence: step time, tokens/s (of image models images/s) and MFU."""
+    """Return one sentence: step time, tokens/s or images/s, and MFU; what samples drew, too."""
     convention = headline_convention(summary)
     mfu = percent_text(summary["mfu"][convention])
     facts = (
@@ -92,7 +96,8 @@ def headline(summary: Mapping[str, Any]) -> Text:
         f"MFU {mfu} ({convention})",
         *_islands_facts(summary.get("islands")),
     )
-    return Text(f"{summary['scenario']}: {', '.join(facts)}", style="bold")
+    drawn = drawn_headline(summary["variation"]) if "variation" in summary else ""
+    return Text(f"{summary['scenario']}: {', '.join(facts)}{drawn}", style="bold")
 
 
 def headline_convention(summary: Mapping[str, Any]) -> str:

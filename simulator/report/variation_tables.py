@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.text import Text
 
 from simulator.report.listing import plain_table
-from simulator.report.quantities import percent_text, significant, time_unit
+from simulator.report.quantities import percent_text, significant, time_text, time_unit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,6 +60,13 @@ def variation_tables(variation: Mapping[str, Any]) -> list[RenderableType]:
     return [_times(variation), Group(_pace(variation), _stages(variation))]
 
 
+def drawn_headline(variation: Mapping[str, Any]) -> str:
+    """Return what a headline adds about samples: mean, 99th percentile and MFU."""
+    times = variation["step_time_s"]
+    mfu = percent_text(variation["mfu"]["mean"])
+    return f"; as drawn {time_text(times['mean'])} (p99 {time_text(times['p99'])}), MFU {mfu}"
+
+
 def drawn_text(variation: Mapping[str, Any]) -> str:
     """Return in a few words what was drawn."""
     parts = []
@@ -97,7 +104,7 @@ def _times(variation: Mapping[str, Any]) -> RenderableType:
 
     row("as priced", [times["priced"]], mfu["priced"])
     if variation["cost_s"]["slow_ranks"]:
-        row("without slow ranks", [times["without_slow_ranks"]], mfu["without_slow_ranks"])
+        row("none slow", [times["without_slow_ranks"]], mfu["without_slow_ranks"])
     drawn = [times[key] for key in ("mean", "p5", "p50", "p95", "p99")]
     row("as drawn", drawn, mfu["mean"])
     return Group(table, Text(f"Drawn: {drawn_text(variation)}"), *_costs(variation))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -156,8 +157,10 @@ def test_the_tables_tell_jitter_from_slow_ranks() -> None:
     text = printed(simulate(SMALL, variation=variation).summary)
     assert "Step time in s: 5 samples, seed 0, groups folded" in text
     assert "Drawn: jitter lognormal:0.02, 6 slow ranks (compute +10.0%)" in text
-    for words in ("as priced", "without slow ranks", "as drawn", "Jitter costs", "Slow ranks cost"):
+    for words in ("as priced", "none slow", "as drawn", "Jitter costs", "Slow ranks cost"):
         assert words in text
+    headline = " ".join(text.split())
+    assert re.search(r"; as drawn [\d.]+ s \(p99 [\d.]+ s\), MFU [\d.]+%", headline)
     assert max(len(line) for line in text.splitlines()) <= 80
 
 
