@@ -192,8 +192,7 @@ LAYOUT = {
 
 def test_layouts_in_shorthand() -> None:
     assert layout_text(LAYOUT) == (
-        "tp 8 sp, pp 16 x 3, interleaved_1f1b, dp 8 ZeRO-1, mb 2, recompute full/2, "
-        "order tensor data context pipeline"
+        "tp 8 sp, pp 16 x 3, dp 8 ZeRO-1, mb 2, recompute full/2, order tensor data pipeline"
     )
     alone = LAYOUT | {
         "tensor": 1,
@@ -201,9 +200,10 @@ def test_layouts_in_shorthand() -> None:
         "virtual_stages": 1,
         "sharding": "none",
         "recompute": "none",
-        "order": "tensor context pipeline data",
     }
     assert layout_text(alone) == "dp 8, mb 2"
+    plain = alone | {"pipeline": 2, "schedule": "1f1b", "order": "data tensor context pipeline"}
+    assert layout_text(plain) == "pp 2 1f1b, dp 8, mb 2, order data pipeline"
 
 
 def test_reasons_in_words() -> None:
