@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
+from simulator.parallel.layout import INNERMOST_FIRST
 from simulator.report.listing import plain_table, spaced
 from simulator.report.quantities import percent_text, time_text
 
@@ -29,7 +30,8 @@ STANDINGS: Final[Mapping[str, str]] = {
 def layout_text(layout: Mapping[str, Any]) -> str:
     """Return a layout in the field's shorthand: ``tp 8 sp, pp 16 x 8, dp 128, mb 1, …``.
 
-    Axes of degree one are left out, and the order of the ranks if it is the usual one.
+    ``pp 16 x 8`` is interleaved 1F1B with 8 chunks per stage. Axes of degree one are left out, and
+    the order of the ranks if it is the usual one.
     """
     words = []
     if layout.get("other_size"):
@@ -39,17 +41,17 @@ def layout_text(layout: Mapping[str, Any]) -> str:
     if layout["context"] > 1:
         words.append(f"cp {layout['context']}")
     if layout["pipeline"] > 1:
-        chunks = f" x {layout['virtual_stages']}" if layout["virtual_stages"] > 1 else ""
-        words.append(f"pp {layout['pipeline']}{chunks}")
-        words.append(layout["schedule"])
+        chunks = layout["virtual_stages"]
+        how = f"x {chunks}" if chunks > 1 else layout["schedule"]
+        words.append(f"pp {layout['pipeline']} {how}")
     words.append(f"dp {layout['data']}" + (" ZeRO-1" if layout["sharding"] == "optimizer" else ""))
     words.append(f"mb {layout['micro_batch']}")
     if layout["recompute"] != "none":
         every = f"/{layout['recompute_every']}" if layout["recompute_every"] > 1 else ""
         words.append(f"recompute {layout['recompute']}{every}")
-    usual = "tensor context pipeline data"
-    if layout["order"] != usual:
-        words.append(f"order {layout['order']}")
+    moved = [axis for axis in layout["order"].split() if layout[axis] > 1]
+    if moved != [axis for axis in INNERMOST_FIRST if layout[axis] > 1]:
+        words.append(f"order {' '.join(moved)}")
     return ", ".join(words)
 
 

@@ -98,6 +98,16 @@ class Candidate(NamedTuple):
         """The degrees alone."""
         return Degrees(*self[:5])
 
+    @property
+    def reduces(self) -> bool:
+        """Whether gradients are reduced: several ranks hold the same weights."""
+        return self.data * self.context > 1
+
+    @property
+    def gathers(self) -> bool:
+        """Whether updated parameters are gathered: they were updated in shares."""
+        return self.reduces and SHARDINGS[self.sharding] is Sharding.OPTIMIZER
+
 
 @dataclass(frozen=True, slots=True)
 class Axes:

@@ -9,9 +9,8 @@ import numpy as np
 
 from simulator.errors import SimulatorError
 from simulator.hardware.software import GradientAllReduce, PipelineTransfer
-from simulator.parallel.layout import Sharding
 from simulator.parallel.stages import split_layers
-from simulator.search.candidates import SCHEDULES, SHARDINGS, Candidate
+from simulator.search.candidates import SCHEDULES, Candidate
 from simulator.search.pipeline import Pipeline, PipelineKey, Split, pipeline_of
 from simulator.search.prices import LayoutPrices, PriceMemory
 from simulator.workload.transformer import Transformer
@@ -110,9 +109,10 @@ class Evaluator:
         pipeline = self._pipeline_of(candidates[0])
         prices = [LayoutPrices(self._memory, candidate) for candidate in candidates]
         results = np.zeros(len(rows), dtype=RESULT)
-        parts = np.array([self._parts(candidate) for candidate in candidates])
-        for code in np.unique(parts):
-            same = np.flatnonzero(parts == code)
+        # What differs in these has other parts in its step, or other types of virtual stages.
+        kinds = [(row.recompute_every, row.reduces, row.gathers) for row in candidates]
+        for kind in sorted(set(kinds)):
+            same = [at for at, other in enumerate(kinds) if other == kind]
             for at in range(0, len(same), WIDTH):
                 chosen = same[at : at + WIDTH]
                 results[chosen] = self._together(
@@ -133,12 +133,6 @@ class Evaluator:
             self._pipeline = key, pipeline_of(key, self._machine)
         return self._pipeline[1]
 
-    def _parts(self, candidate: Candidate) -> int:
-        """Return a code of the parts of the step: none, reductions, gathers; and the split."""
-        reduces = candidate.data * candidate.context > 1
-        gathers = reduces and SHARDINGS[candidate.sharding] is Sharding.OPTIMIZER
-        return 4 * candidate.recompute_every + 2 * gathers + reduces
-
     def _together(
         self, pipeline: Pipeline, candidates: Sequence[Candidate], prices: list[LayoutPrices]
     ) -> NDArray[np.void]:
@@ -147,15 +141,14 @@ class Evaluator:
         kept = [price.kept(split) for price in prices]
         types = split.type_of[pipeline.virtual_of]
         held = np.stack([part.parameters for part in kept], 1)[types].sum(axis=1)
-        reduces = candidates[0].data * candidates[0].context > 1
         batch = _Batch(
             pipeline,
             split,
             prices,
             kept,
             held,
-            reduces=reduces,
-            gathers=reduces and SHARDINGS[candidates[0].sharding] is Sharding.OPTIMIZER,
+            reduces=candidates[0].reduces,
+            gathers=candidates[0].gathers,
         )
         memory = self._memory_of(batch)
         results = np.zeros(len(candidates), dtype=RESULT)
@@ -166,8 +159,7 @@ class Evaluator:
         fits = np.flatnonzero(results["peak_memory"] <= most)
         if len(fits):
             chosen = batch._replace(
-                prices=[prices[i] for i in fits],
-                held=held[:, fits],
+                prices=[prices[i] for i in fits], kept=[kept[i] for i in fits], held=held[:, fits]
             )
             results["step_time"][fits] = self._step_times(chosen)
         return results

@@ -211,9 +211,7 @@ def _on_dask(
         _require_same_version(client)
         distributed = _distributed()
         futures = {
-            client.submit(
-                evaluate_chunk, pickled, rows, pure=False, retries=ATTEMPTS, key=f"layouts-{number}"
-            ): number
+            client.submit(evaluate_chunk, pickled, rows, pure=False, retries=ATTEMPTS): number
             for number, rows in chunks.items()
         }
         try:

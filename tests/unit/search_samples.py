@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 NARROW = (
-    "space={tensor: [2, 4], pipeline: [1, 2, 4], micro_batch: [1, 2], "
+    "space={tensor: [2, 4], pipeline: [1, 2, 4], micro_batch: [1, 2], recompute: [none, full], "
     "order: [[tensor, context, pipeline, data]], context: [1]}"
 )
 

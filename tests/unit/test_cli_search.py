@@ -122,9 +122,12 @@ def test_quiet_is_one_line() -> None:
         (("--dask", "tcp://127.0.0.1:9"), "no Dask scheduler answers at tcp://127.0.0.1:9"),
     ],
 )
-def test_mistakes_are_one_message(options: tuple[str, ...], message: str) -> None:
+def test_mistakes_are_one_message(
+    monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], message: str
+) -> None:
     if "--dask" in options:
         pytest.importorskip("distributed", reason="the extra [dask] is not installed")
+        monkeypatch.setattr("simulator.search.workers.DASK_TIMEOUT", 0.5)
     done = invoke("search", "llama-13b-64-a100", *options)
     assert done.returncode == 2
     assert message in done.stderr
@@ -189,8 +192,7 @@ LAYOUT = {
 
 def test_layouts_in_shorthand() -> None:
     assert layout_text(LAYOUT) == (
-        "tp 8 sp, pp 16 x 3, interleaved_1f1b, dp 8 ZeRO-1, mb 2, recompute full/2, "
-        "order tensor data context pipeline"
+        "tp 8 sp, pp 16 x 3, dp 8 ZeRO-1, mb 2, recompute full/2, order tensor data pipeline"
     )
     alone = LAYOUT | {
         "tensor": 1,
@@ -198,9 +200,10 @@ def test_layouts_in_shorthand() -> None:
         "virtual_stages": 1,
         "sharding": "none",
         "recompute": "none",
-        "order": "tensor context pipeline data",
     }
     assert layout_text(alone) == "dp 8, mb 2"
+    plain = alone | {"pipeline": 2, "schedule": "1f1b", "order": "data tensor context pipeline"}
+    assert layout_text(plain) == "pp 2 1f1b, dp 8, mb 2, order data pipeline"
 
 
 def test_reasons_in_words() -> None:

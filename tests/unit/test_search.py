@@ -173,7 +173,8 @@ def test_without_numba_the_engine_searches(monkeypatch: pytest.MonkeyPatch) -> N
     workers_module.evaluator_of.cache_clear()
     monkeypatch.setattr(workers_module.kernels, "compiled", lambda: None)
     few = (
-        "space={tensor: [2], pipeline: [2], micro_batch: [1], context: [1], sharding: [optimizer]}"
+        "space={tensor: [2], pipeline: [2], micro_batch: [1], context: [1], recompute: [none], "
+        "sharding: [optimizer], schedule: [1f1b]}"
     )
     base = scenario(*SMALL, few)
     slow = search_layouts(base, workers=1)

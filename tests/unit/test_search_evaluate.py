@@ -109,7 +109,7 @@ def test_layouts_far_from_fitting_are_not_played() -> None:
 def test_the_engine_gives_the_same_table() -> None:
     assert machine is not None
     base = scenario("llama-8b-8-h100", ROOMY, "batch.global_batch=32")
-    rows = candidates(base)[::60]
+    rows = candidates(base)[::150]
     fast, slow = Evaluator(base, machine).evaluate(rows), evaluate_by_engine(base, rows)
     np.testing.assert_allclose(fast["step_time"], slow["step_time"], rtol=1e-9)
     np.testing.assert_allclose(fast["peak_memory"], slow["peak_memory"], rtol=1e-9)
