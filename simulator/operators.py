@@ -100,6 +100,8 @@ class PointwiseKind(StrEnum):
     """Broadcast or permuted operands in every kernel: eager rotary embedding, bias, heads moved."""
     MIXED = "mixed"
     """Operands of two formats, which PyTorch does not vectorise: bf16 added to fp32."""
+    WIDENED = "widened"
+    """A copy of bf16 in fp32, which PyTorch does not vectorise either."""
     TRANSPOSED = "transposed"
     """Writes columns of what it reads in rows, through tiles on the chip."""
 
