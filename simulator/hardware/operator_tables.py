@@ -88,14 +88,18 @@ def added_time(operator: Compute, *, events: bool = True) -> float:
 
 
 def gemm_of(row: Row) -> Gemm:
-    """Return the product of a row: a layer's m, n, k become those of its gradient's product."""
-    role = Role(row["pass"])
+    """Return the product of a row: a layer's m, n, k become those of its gradient's product.
+
+    The operator database names its dtype ``gemm_dtype`` and knows forward products only.
+    """
+    role = Role(row.get("pass", Role.FORWARD))
     m, n, k = (int(row[name]) for name in "mnk")
     if role is Role.INPUT_GRADIENT:
         n, k = k, n
     elif role is Role.WEIGHT_GRADIENT:
         m, n, k = n, k, m
-    return Gemm(name=role.value, m=m, n=n, k=k, precision=_precision(row["dtype"]), role=role)
+    precision = _precision(row["dtype"] if "dtype" in row else row["gemm_dtype"])
+    return Gemm(name=role.value, m=m, n=n, k=k, precision=precision, role=role)
 
 
 def attention_of(row: Row) -> Attention:
@@ -170,6 +174,7 @@ def _precision(name: object) -> Precision:
 
 _TABLES: Final[tuple[tuple[frozenset[str], Callable[[Row], tuple[Compute, ...]]], ...]] = (
     (frozenset({"dtype", "pass", "m", "n", "k"}), lambda row: (gemm_of(row),)),
+    (frozenset({"gemm_dtype", "m", "n", "k"}), lambda row: (gemm_of(row),)),
     (
         frozenset({"backend", "pass", "batch", "heads", "kv_heads", "seq", "head_dim"}),
         lambda row: (attention_of(row),),

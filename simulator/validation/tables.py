@@ -30,6 +30,7 @@ MARKS: Final[tuple[tuple[TableKind, frozenset[str]], ...]] = (
     (TableKind.COLLECTIVES, frozenset(REQUIRED)),
     (TableKind.STEPS, frozenset({"model", "n_layers", "seq", "mbs", "grad_accum", "step_ms"})),
     (TableKind.OPERATORS, frozenset({"dtype", "pass", "m", "n", "k", "time_us"})),
+    (TableKind.OPERATORS, frozenset({"gemm_dtype", "m", "n", "k", "time_us"})),
     (TableKind.OPERATORS, frozenset({"backend", "pass", "heads", "seq", "head_dim", "time_us"})),
     (TableKind.OPERATORS, frozenset({"experts", "tokens_per_expert", "n", "k", "time_us"})),
     (TableKind.OPERATORS, frozenset({"op", "rows", "cols", "bytes_moved", "time_us"})),
