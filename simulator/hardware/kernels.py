@@ -45,6 +45,8 @@ class AttentionPass:
     """Share of the longest block's time for which the device waits at the end."""
     kernel_overhead: Annotated[NonNegative, MICROSECONDS]
     """Ramp-up, drain and auxiliary kernels [s], without the launch gap."""
+    block: Count | None = None
+    """Positions per block where this direction has others than the kernel."""
 
 
 @record
