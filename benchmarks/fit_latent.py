@@ -5,7 +5,7 @@ Run from the repository root::
     PYTHONPATH=. python benchmarks/fit_latent.py mla.parquet b200-sxm gb200
     PYTHONPATH=. python benchmarks/fit_latent.py mla.parquet h100-sxm h200-sxm --as-shipped
 
-Reads latent attention of the operator database (``num_heads``, ``batch_size``, ``isl``, causal). Its
+Reads latent attention of the operator database (``num_heads``, ``batch_size``, ``isl``). Its
 rows hold what the library does to keys and cache beside the attention: a constant time for each
 token and one for each token and head are fitted with the kernel's constants, or alone, and left
 out of the profile. One case in four (batch, heads, positions) is held out. The profile is edited
@@ -70,7 +70,7 @@ def main() -> None:
     tables = [rows_of(frame, name) for name in arguments.parts]
     if arguments.as_shipped:
         shipped = [kernel_times(rows) for rows in tables]
-        around = solved(tables, lambda at: shipped, np.array(START[5:]))
+        around = solved(tables, lambda _: shipped, np.array(START[5:]))
         print("s by token, by token and head:", *around)
         report(tables, shipped, around)
         return

@@ -300,7 +300,7 @@ def test_rates_are_interpolated_in_head_dimension(head_dim: int, rate: float) ->
 
 
 def test_a_direction_may_have_blocks_of_its_own() -> None:
-    """Causal, 1,024 positions: 524,800 pairs, and half a block more for each query."""
+    """Causal, 1,024 positions: 524,288 pairs, and half a block more for each query."""
     latent = Attention(
         "a", batch=8, heads=132, kv_heads=132, queries=1024, keys=1024, head_dim=192, value_dim=128
     )
@@ -320,7 +320,7 @@ def test_a_direction_may_have_blocks_of_its_own() -> None:
         part = with_kernels(H200, fused_attention={AttentionKernel.CUDNN: fused})
         call = dataclasses.replace(latent, kernel=AttentionKernel.CUDNN)
         times.append(operator_time(call, part) - part.launch_gap)
-    assert times[1] / times[0] == pytest.approx((524_800 + 128 * 1024) / (524_800 + 64 * 1024))
+    assert times[1] / times[0] == pytest.approx((524_288 + 128 * 1024) / (524_288 + 64 * 1024))
 
 
 # Published rates
