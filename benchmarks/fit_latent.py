@@ -147,7 +147,9 @@ def kernel_times(rows: Rows) -> Array:
 def errors(rows: Rows, kernel: Array, around: Array) -> Array:
     """Return log(modelled / measured time), what surrounds the kernel included."""
     by_token, by_head = around
-    return np.log((kernel + rows.tokens * (by_token + by_head * rows.heads)) / rows.time)
+    return np.asarray(
+        np.log((kernel + rows.tokens * (by_token + by_head * rows.heads)) / rows.time)
+    )
 
 
 def solved(tables: list[Rows], kernels: Callable[[Array], list[Array]], start: Array) -> Array:
