@@ -6,6 +6,7 @@ the other. Sizes are those of one rank's shard.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -100,6 +101,8 @@ class PointwiseKind(StrEnum):
     """Broadcast or permuted operands in every kernel: eager rotary embedding, bias, heads moved."""
     MIXED = "mixed"
     """Operands of two formats, which PyTorch does not vectorise: bf16 added to fp32."""
+    WIDENED = "widened"
+    """A copy of bf16 in fp32, which PyTorch does not vectorise either."""
     TRANSPOSED = "transposed"
     """Writes columns of what it reads in rows, through tiles on the chip."""
 
@@ -340,6 +343,37 @@ class OptimizerUpdate:
 
 
 @dataclass(frozen=True, slots=True)
+class ExpertExchange:
+    """Tokens sent to the ranks of their experts inside one node (dispatch), or their sums back.
+
+    Routing is uniform: every set of ``top_k`` of the experts is as likely as any other.
+    """
+
+    name: str
+    ranks: int
+    tokens: int
+    """Of one rank."""
+    hidden: int
+    top_k: int
+    experts: int
+    multiprocessors: int
+    """That the kernel takes."""
+    combine: bool = False
+
+    @property
+    def destinations(self) -> float:
+        """Mean number of ranks, its own among them, that hold an expert of a token."""
+        here = self.experts // self.ranks
+        others = math.comb(self.experts - here, self.top_k) / math.comb(self.experts, self.top_k)
+        return self.ranks * (1.0 - others)
+
+    @property
+    def row_bytes(self) -> float:
+        """Bytes of one token: dispatched in fp8 with an fp32 scale for 128, combined in bf16."""
+        return self.hidden * (2.0 if self.combine else 1.0 + 4.0 / 128.0)
+
+
+@dataclass(frozen=True, slots=True)
 class Communication:
     """A collective of this rank's group along ``axis``.
 
@@ -354,5 +388,5 @@ class Communication:
 
 
 Product = Gemm | GroupedGemm
-Compute = Product | Convolution | Attention | Pointwise | OptimizerUpdate
+Compute = Product | Convolution | Attention | Pointwise | OptimizerUpdate | ExpertExchange
 Operator = Compute | Communication

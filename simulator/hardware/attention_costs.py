@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from simulator.hardware.accelerator import Accelerator
-    from simulator.hardware.kernels import AttentionPass, FusedAttention
+    from simulator.hardware.kernels import AttentionPass
 
 
 class ScorePass(NamedTuple):
@@ -69,7 +69,7 @@ def attention_time(attention: Attention, accelerator: Accelerator) -> float:
     fused = entry(known, attention.kernel, "attention kernel", accelerator.name)
     model = fused.pass_of(backward=attention.backward, latent=attention.latent)
     achievable = accelerator.achievable(Precision.BF16)
-    arithmetic = _blocked_time(attention, fused, model, accelerator)
+    arithmetic = _blocked_time(attention, model.block or fused.block, model, accelerator)
     memory = attention.n_bytes / accelerator.achievable_memory_bandwidth
     sustained = attention.flops / (model.sustained_rate * achievable)
     busy = power_limited(max(arithmetic, memory), sustained, accelerator.kernels.boost_time)
@@ -77,7 +77,7 @@ def attention_time(attention: Attention, accelerator: Accelerator) -> float:
 
 
 def _blocked_time(
-    attention: Attention, fused: FusedAttention, model: AttentionPass, accelerator: Accelerator
+    attention: Attention, block: int, model: AttentionPass, accelerator: Accelerator
 ) -> float:
     """Return the arithmetic time [s]: the mean load of a multiprocessor and a share of the tail.
 
@@ -87,17 +87,17 @@ def _blocked_time(
     heads = attention.batch * attention.heads
     edges = attention.causal * (2 if 0 < attention.window < attention.keys else 1)
     rectangle = float(attention.queries) * attention.keys
-    pairs = min(rectangle, attention.pairs + edges * attention.queries * fused.block / 2)
+    pairs = min(rectangle, attention.pairs + edges * attention.queries * block / 2)
     rate = interpolated(model.rate, attention.mean_dim) * accelerator.achievable(Precision.BF16)
     rate = min(rate, accelerator.peak(Precision.BF16)) / accelerator.multiprocessors
     pair_time = attention.flops / (heads * attention.pairs) / rate
     own, other = attention.queries, attention.keys
     if attention.backward:
         own, other = other, own
-    blocks = heads * -(-own // fused.block)
+    blocks = heads * -(-own // block)
     load = heads * pairs * pair_time + blocks * model.block_overhead
-    seen = min(other, attention.window + fused.block) if edges > 1 else other
-    longest = min(fused.block, own) * seen * pair_time + model.block_overhead
+    seen = min(other, attention.window + block) if edges > 1 else other
+    longest = min(block, own) * seen * pair_time + model.block_overhead
     mean = load / accelerator.multiprocessors
     return max(longest, mean + model.imbalance * longest)
 

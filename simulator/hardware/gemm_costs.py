@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from simulator.errors import SimulatorError
+from simulator.hardware.gemm_library import library_rate
 from simulator.hardware.kernels import entry
 from simulator.hardware.memo import remembered
 from simulator.hardware.power import power_limited
@@ -47,7 +48,7 @@ def _gemm_time(gemm: Gemm, accelerator: Accelerator) -> float:
     fixed = accelerator.launch_gap + model.kernel_overhead
     # Batched products fill the part like one with all their rows.
     factor = _shape_factor(gemm.precision, gemm.groups * gemm.m, gemm.n, gemm.k, accelerator)
-    time = (fixed + busy) * factor
+    time = (fixed + busy) * factor / library_rate(accelerator, gemm.precision)
     if accelerator.kernels.boost_time == 0.0:
         # Deviations were measured in bursts: without any, none outruns the power limit.
         time = max(time, sustained)

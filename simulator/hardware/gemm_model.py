@@ -12,6 +12,7 @@ from simulator.fields import (
     NonNegative,
     Positive,
     Share,
+    Text,
     record,
 )
 from simulator.hardware.grouped_model import GroupedModel
@@ -57,5 +58,10 @@ class GemmModel:
     the fast copies cannot be used; relative."""
     shapes: dict[Precision, ShapeTable] = field(default_factory=dict)
     """Measured deviations from the tile model, by precision; none where it is transferred."""
+    library: Text | None = None
+    """Which of ``libraries`` runs ungrouped products; none: the one that the constants describe."""
+    libraries: dict[Text, dict[Precision, Positive]] = field(default_factory=dict)
+    """How many times as fast other libraries are than that one, by precision; 1 where not named.
+    Nothing outruns the sustained rate in training, nor the peak."""
     grouped: GroupedModel | None = None
     """The library's kernel for groups of products; without it the tiles above price them."""

@@ -17,6 +17,7 @@ from simulator.fields import (
     Positive,
     record,
 )
+from simulator.hardware.exchange_model import ExchangeModel
 from simulator.hardware.gemm_model import GemmModel
 from simulator.hardware.overlap_model import OverlapModel
 from simulator.hardware.pointwise_model import PointwiseModel
@@ -45,6 +46,8 @@ class AttentionPass:
     """Share of the longest block's time for which the device waits at the end."""
     kernel_overhead: Annotated[NonNegative, MICROSECONDS]
     """Ramp-up, drain and auxiliary kernels [s], without the launch gap."""
+    block: Count | None = None
+    """Positions per block where this direction has others than the kernel."""
 
 
 @record
@@ -78,6 +81,8 @@ class KernelModel:
     pointwise: PointwiseModel
     overlap: OverlapModel
     """What kernels lose beside a running collective."""
+    exchange: ExchangeModel | None = None
+    """Dispatch and combine of experts' tokens inside a node; none where nobody has measured it."""
 
 
 def entry(values: Mapping[Key, Entry], key: Key, what: str, part: str) -> Entry:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from simulator.hardware.attention_costs import attention_time
 from simulator.hardware.convolution_costs import convolution_time
+from simulator.hardware.exchange_costs import exchange_time
 from simulator.hardware.gemm_costs import gemm_time
 from simulator.hardware.grouped_costs import grouped_gemm_time
 from simulator.hardware.pointwise_costs import optimizer_time, pointwise_time
@@ -23,6 +24,7 @@ from simulator.operators import (
     Attention,
     Compute,
     Convolution,
+    ExpertExchange,
     Gemm,
     GroupedGemm,
     OptimizerUpdate,
@@ -48,14 +50,17 @@ def operator_time(operator: Compute, accelerator: Accelerator) -> float:
     """
     match operator:
         case Gemm():
-            return gemm_time(operator, accelerator)
+            time = gemm_time(operator, accelerator)
         case GroupedGemm():
-            return grouped_gemm_time(operator, accelerator)
+            time = grouped_gemm_time(operator, accelerator)
         case Convolution():
-            return convolution_time(operator, accelerator)
+            time = convolution_time(operator, accelerator)
         case Attention():
-            return attention_time(operator, accelerator)
+            time = attention_time(operator, accelerator)
         case Pointwise():
-            return pointwise_time(operator, accelerator)
+            time = pointwise_time(operator, accelerator)
         case OptimizerUpdate():
-            return optimizer_time(operator, accelerator)
+            time = optimizer_time(operator, accelerator)
+        case ExpertExchange():
+            time = exchange_time(operator, accelerator)
+    return time

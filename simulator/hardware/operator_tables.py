@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from simulator.errors import SimulatorError
 from simulator.hardware.pointwise_tables import pointwise_of
-from simulator.operators import Attention, AttentionKernel, Gemm, GroupedGemm, Role
+from simulator.operators import Attention, AttentionKernel, ExpertExchange, Gemm, GroupedGemm, Role
 from simulator.precision import Precision
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ libraries), of which about 5 us can be the device's (two auxiliary kernels).
 """
 ROW_ALIGNMENT: Final = 16
 """Rows of an uneven group come in multiples of so many."""
+EXCHANGES: Final = ("dispatch", "combine")
+EXCHANGE_RANKS: Final = 8
+"""Ranks of one node in DeepEP's timings, whose table does not say: HGX boards have eight."""
 PRECISIONS: Final = {
     "bf16": Precision.BF16,
     "bfloat16": Precision.BF16,
@@ -68,9 +71,10 @@ def timed_by_events(columns: Iterable[str]) -> bool:
 
     Those from CUDA graphs do not: of memory-bound kernels they come with a second one, of data
     still in the cache; of grouped products with their routing, of latent attention with the width
-    of its values; of other products, from the operator database, without their rate.
+    of its values; of exchanges with their multiprocessors; of other products, from the operator
+    database, without their rate.
     """
-    if not {"warm_time_us", "routing", "value_dim"}.isdisjoint(columns):
+    if not {"warm_time_us", "routing", "value_dim", "dispatch_sms"}.isdisjoint(columns):
         return False
     return "m" not in columns or "tflops" in columns
 
@@ -88,14 +92,18 @@ def added_time(operator: Compute, *, events: bool = True) -> float:
 
 
 def gemm_of(row: Row) -> Gemm:
-    """Return the product of a row: a layer's m, n, k become those of its gradient's product."""
-    role = Role(row["pass"])
+    """Return the product of a row: a layer's m, n, k become those of its gradient's product.
+
+    The operator database names its dtype ``gemm_dtype`` and knows forward products only.
+    """
+    role = Role(row.get("pass", Role.FORWARD))
     m, n, k = (int(row[name]) for name in "mnk")
     if role is Role.INPUT_GRADIENT:
         n, k = k, n
     elif role is Role.WEIGHT_GRADIENT:
         m, n, k = n, k, m
-    return Gemm(name=role.value, m=m, n=n, k=k, precision=_precision(row["dtype"]), role=role)
+    precision = _precision(row["dtype"] if "dtype" in row else row["gemm_dtype"])
+    return Gemm(name=role.value, m=m, n=n, k=k, precision=precision, role=role)
 
 
 def attention_of(row: Row) -> Attention:
@@ -130,6 +138,42 @@ def grouped_gemm_of(row: Row) -> GroupedGemm:
     if role is Role.INPUT_GRADIENT:
         n, k = k, n
     return GroupedGemm(name="grouped", rows=rows, n=n, k=k, role=role)
+
+
+def exchanges_of(row: Row) -> tuple[ExpertExchange, ...]:
+    """Return dispatch and combine of a row of DeepEP's timings: eight ranks of one node.
+
+    Raises
+    ------
+    SimulatorError
+        If the row is of several nodes.
+    """
+    if int(row["node_num"]) != 1:
+        raise SimulatorError(
+            f"exchange of experts' tokens over {int(row['node_num'])} nodes is not modelled: "
+            "give the rows with node_num = 1"
+        )
+    return tuple(
+        ExpertExchange(
+            name=name,
+            ranks=EXCHANGE_RANKS,
+            tokens=int(row["num_token"]),
+            hidden=int(row["hidden_size"]),
+            top_k=int(row["num_topk"]),
+            experts=int(row["num_experts"]),
+            multiprocessors=int(row[f"{name}_sms"]),
+            combine=name == "combine",
+        )
+        for name in EXCHANGES
+    )
+
+
+def measured_us(frame: pd.DataFrame) -> pd.Series[float]:
+    """Return what each row took [us]: of an exchange, dispatch and combine with their notices."""
+    if "time_us" in frame:
+        return frame["time_us"].astype(float)
+    parts = [f"{name}_{part}_us" for name in EXCHANGES for part in ("transmit", "notify")]
+    return frame[parts].astype(float).sum(axis=1)
 
 
 def rows_of_groups(routing: str, groups: int, mean: int) -> tuple[int, ...]:
@@ -170,6 +214,7 @@ def _precision(name: object) -> Precision:
 
 _TABLES: Final[tuple[tuple[frozenset[str], Callable[[Row], tuple[Compute, ...]]], ...]] = (
     (frozenset({"dtype", "pass", "m", "n", "k"}), lambda row: (gemm_of(row),)),
+    (frozenset({"gemm_dtype", "m", "n", "k"}), lambda row: (gemm_of(row),)),
     (
         frozenset({"backend", "pass", "batch", "heads", "kv_heads", "seq", "head_dim"}),
         lambda row: (attention_of(row),),
@@ -183,4 +228,5 @@ _TABLES: Final[tuple[tuple[frozenset[str], Callable[[Row], tuple[Compute, ...]]]
         lambda row: (grouped_gemm_of(row),),
     ),
     (frozenset({"op", "bytes_moved"}), pointwise_of),
+    (frozenset({"num_token", "num_topk", "dispatch_sms", "combine_sms"}), exchanges_of),
 )

@@ -29,7 +29,7 @@ _DROPOUT, _NORM, _LAYER_NORM = PointwiseKind.DROPOUT, PointwiseKind.NORM, Pointw
 _NORM_BACKWARD, _SOFTMAX = PointwiseKind.NORM_BACKWARD, PointwiseKind.SOFTMAX
 _SOFTMAX_BACKWARD, _UNFUSED = PointwiseKind.SOFTMAX_BACKWARD, PointwiseKind.UNFUSED
 _STRIDED, _TRANSPOSED = PointwiseKind.STRIDED, PointwiseKind.TRANSPOSED
-_MIXED = PointwiseKind.MIXED
+_MIXED, _WIDENED = PointwiseKind.MIXED, PointwiseKind.WIDENED
 
 OPERATIONS: Final[Mapping[str, Passes]] = {
     "copy": Passes(4, 1),
@@ -52,7 +52,7 @@ OPERATIONS: Final[Mapping[str, Passes]] = {
     "layer_norm": Passes(4, 1, _LAYER_NORM),
     "layer_norm_backward": Passes(10, 2, _NORM_BACKWARD),
     "softmax": Passes(4, 1, _SOFTMAX),
-    "cast_fp32": Passes(6, 1, _MIXED),
+    "cast_fp32": Passes(6, 1, _WIDENED),
     "permute_heads": Passes(4, 1, _STRIDED),
     "accumulate": Passes(10, 1, _MIXED),
     # fused: compiled, each pass one Triton kernel

@@ -100,7 +100,8 @@ def predict_operators(
     """Return the predictions of a table of operator timings, in its order.
 
     Columns: those of the table without its measured time; ``time_us``; ``measured_time_us``;
-    ``family`` (gemm, attention, grouped_gemm, pointwise); ``n_flop``, NaN for pointwise operators.
+    ``family`` (gemm, attention, grouped_gemm, pointwise, exchange); ``n_flop``, NaN where the table
+    states no rate.
 
     Parameters
     ----------
@@ -115,7 +116,7 @@ def predict_operators(
     part = validate(Accelerator, document)
     timed = _with_numbers(table)
     predict = import_module("simulator.validation.operators").predict
-    measured = timed["time_us"].astype(float)
+    measured = import_module("simulator.hardware.operator_tables").measured_us(timed)
     rates = timed["tflops"].astype(float) if "tflops" in timed else measured * float("nan")
     return timed.assign(
         family=family_of(table),

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from simulator.errors import DocumentError
+from simulator.hardware.operator_tables import EXCHANGES
 from simulator.validation.collectives import REQUIRED
 
 if TYPE_CHECKING:
@@ -30,9 +31,15 @@ MARKS: Final[tuple[tuple[TableKind, frozenset[str]], ...]] = (
     (TableKind.COLLECTIVES, frozenset(REQUIRED)),
     (TableKind.STEPS, frozenset({"model", "n_layers", "seq", "mbs", "grad_accum", "step_ms"})),
     (TableKind.OPERATORS, frozenset({"dtype", "pass", "m", "n", "k", "time_us"})),
+    (TableKind.OPERATORS, frozenset({"gemm_dtype", "m", "n", "k", "time_us"})),
     (TableKind.OPERATORS, frozenset({"backend", "pass", "heads", "seq", "head_dim", "time_us"})),
     (TableKind.OPERATORS, frozenset({"experts", "tokens_per_expert", "n", "k", "time_us"})),
     (TableKind.OPERATORS, frozenset({"op", "rows", "cols", "bytes_moved", "time_us"})),
+    (
+        TableKind.OPERATORS,
+        frozenset({"node_num", "hidden_size", "num_token", "num_topk", "num_experts"})
+        | {f"{name}_{part}" for name in EXCHANGES for part in ("sms", "transmit_us", "notify_us")},
+    ),
 )
 """Columns that make a table one of a kind; it may have more."""
 
@@ -42,6 +49,7 @@ FAMILIES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         "attention": frozenset({"heads", "head_dim"}),
         "grouped_gemm": frozenset({"experts", "tokens_per_expert"}),
         "pointwise": frozenset({"bytes_moved"}),
+        "exchange": frozenset({"num_token", "num_topk"}),
     }
 )
 """Operators of a table by columns of its own, in the order in which they are looked for."""

@@ -299,6 +299,30 @@ def test_rates_are_interpolated_in_head_dimension(head_dim: int, rate: float) ->
     assert interpolated({64: 0.4, 128: 0.8}, head_dim) == pytest.approx(rate)
 
 
+def test_a_direction_may_have_blocks_of_its_own() -> None:
+    """Causal, 1,024 positions: 524,288 pairs, and half a block more for each query."""
+    latent = Attention(
+        "a", batch=8, heads=132, kv_heads=132, queries=1024, keys=1024, head_dim=192, value_dim=128
+    )
+    plain = dataclasses.replace(
+        H200.kernels.fused_attention[AttentionKernel.CUDNN].forward,
+        rate={160: 0.1},
+        block_overhead=0.0,
+        imbalance=0.0,
+        kernel_overhead=0.0,
+    )
+    times = []
+    for block in (None, 256):
+        fused = dataclasses.replace(
+            H200.kernels.fused_attention[AttentionKernel.CUDNN],
+            latent_forward=dataclasses.replace(plain, block=block),
+        )
+        part = with_kernels(H200, fused_attention={AttentionKernel.CUDNN: fused})
+        call = dataclasses.replace(latent, kernel=AttentionKernel.CUDNN)
+        times.append(operator_time(call, part) - part.launch_gap)
+    assert times[1] / times[0] == pytest.approx((524_288 + 128 * 1024) / (524_288 + 64 * 1024))
+
+
 # Published rates
 
 

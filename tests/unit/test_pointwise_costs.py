@@ -70,8 +70,9 @@ def test_instructions_bound_a_kernel_whatever_the_memory() -> None:
     assert operator_time(sums, slow) == pytest.approx(2e-6 + 2e-3)
 
 
-def test_mixed_operands_take_as_long_on_both_memories_of_a_die() -> None:
-    mixed = Pointwise("accumulate", 1e9, kind=PointwiseKind.MIXED)
+@pytest.mark.parametrize("kind", [PointwiseKind.MIXED, PointwiseKind.WIDENED])
+def test_two_formats_take_as_long_on_both_memories_of_a_die(kind: PointwiseKind) -> None:
+    mixed = Pointwise("accumulate", 1e9, kind=kind)
     copy = Pointwise("copy", 1e9)
     h200 = accelerator("h200-sxm")
     assert operator_time(mixed, H100) == pytest.approx(operator_time(mixed, h200))
