@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from simulator.errors import SimulatorError
@@ -48,7 +49,8 @@ PRECISIONS: Final = {
 def reader(frame: pd.DataFrame) -> Callable[[Row], tuple[Compute, ...]]:
     """Return the function that turns a row of ``frame`` into operators, by its columns.
 
-    There are several only where a chain of memory-bound kernels has kernels of several kinds.
+    There are several only where a chain of memory-bound kernels has kernels of several kinds. The
+    function raises a SimulatorError for a row with a word or nothing where a size should be.
 
     Raises
     ------
@@ -57,10 +59,37 @@ def reader(frame: pd.DataFrame) -> Callable[[Row], tuple[Compute, ...]]:
     """
     for columns, build in _TABLES:
         if columns <= set(frame.columns):
-            return build
+            return partial(_built, build)
     known = "; ".join(", ".join(sorted(columns)) for columns, _ in _TABLES)
     given = ", ".join(map(str, frame.columns))
     raise SimulatorError(f"a table of operators has columns {given}; known are: {known}")
+
+
+def _built(build: Callable[[Row], tuple[Compute, ...]], row: Row) -> tuple[Compute, ...]:
+    """Return the operators of a row of a user's table."""
+    try:
+        return build(row)
+    except (KeyError, TypeError, ValueError) as error:
+        cells = ", ".join(f"{name} {value}" for name, value in row.items())
+        reason = f"no {error}" if isinstance(error, KeyError) else error
+        raise SimulatorError(f"a table of operators has a wrong row ({cells}): {reason}") from None
+
+
+def measured_times(frame: pd.DataFrame) -> pd.Series[float]:
+    """Return the measured times of a table [us].
+
+    Raises
+    ------
+    SimulatorError
+        If it has none, or a cell holds something else.
+    """
+    try:
+        times: pd.Series[float] = frame["time_us"].astype(float)
+    except KeyError:
+        raise SimulatorError("a table of measured times has a column time_us") from None
+    except ValueError as error:
+        raise SimulatorError(f"column time_us must hold numbers: {error}") from None
+    return times
 
 
 def timed_by_events(columns: Iterable[str]) -> bool:
