@@ -185,6 +185,9 @@ def _notes(scenario: Scenario, summary: dict[str, Any]) -> str:
         for group in summary["groups"]
         if group["contention"] > 1
     ]
+    if "islands" in summary:
+        mean = summary["islands"]["mean_step_time_s"]
+        notes.append(f"all this on one island; {mean:.3g} s per step with the exchanges")
     return "; ".join(notes)
 
 

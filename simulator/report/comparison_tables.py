@@ -16,6 +16,7 @@ from simulator.report.comparison_words import (
     field_words,
     knee_reasons,
     knee_sentences,
+    mfu_of,
     row_remarks,
     title,
 )
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 NOTHING: Final = "-"
 """In a cell without a value."""
-MFU: Final = "mfu_palm"
 EXPOSED: Final = ("tensor", "context", "expert", "pipeline", "data", "offload")
 """Kinds of communication that a step can wait for, in the order of the breakdown."""
 LEAST_SHARE: Final = 0.005
@@ -89,7 +89,9 @@ def listings(summary: Mapping[str, Any]) -> list[Listing]:
     """Return the table of speeds and, where knees were sought or prices known, of the network."""
     rows, place = summary["rows"], _place_fields(summary)
     star = any(row["status"] == OVER_MEMORY for row in rows)
-    name = "Speed: shares of the step, MFU by palm" + (", * over capacity" if star else "")
+    conventions = {mfu_of(row)[0]: None for row in rows if row["status"] != REFUSED}
+    name = f"Speed: shares of the step, MFU by {', '.join(conventions)}"
+    name += ", * over capacity" if star else ""
     tables = [_listing(name, rows, [*place, *_speed_fields(summary)])]
     if fields := _network_fields(summary):
         simulated = [row for row in rows if row["status"] != REFUSED]
@@ -125,7 +127,7 @@ def _speed_fields(summary: Mapping[str, Any]) -> list[Field]:
     return [
         _number("step [s]", "step_time_s"),
         _number("tokens/s per accel.", "tokens_per_s_per_accelerator"),
-        _percent("MFU", MFU),
+        Field("MFU", _mfu),
         *(_share(f"exposed {kind}", f"exposed_{kind}_s") for kind in kinds),
         _percent("bubble", "bubble_fraction"),
         Field("memory [GiB]", _memory),
@@ -172,6 +174,10 @@ def _share(heading: str, part: str) -> Field:
         return NOTHING if row[part] is None else percent_text(row[part] / row["step_time_s"])
 
     return Field(heading, cell)
+
+
+def _mfu(row: Row) -> str:
+    return NOTHING if row["status"] == REFUSED else percent_text(mfu_of(row)[1])
 
 
 def _rent(row: Row) -> str:
