@@ -80,11 +80,13 @@ def placed(ranks: int, ranks_per_node: int | None, site: Cluster) -> Integers:
     """
     import numpy as np  # noqa: PLC0415 - --help is fast
 
+    if ranks < 1:
+        raise SimulatorError(f"--ranks: must be at least 1, not {ranks}")
     slots = site.node.accelerators
     members = min(ranks, slots) if ranks_per_node is None else ranks_per_node
     if not 1 <= members <= slots:
         raise SimulatorError(f"--ranks-per-node: a node has {slots} accelerators, not {members}")
-    if ranks < 1 or ranks % members:
+    if ranks % members:
         raise SimulatorError(f"--ranks: {ranks} is not a multiple of {members} ranks per node")
     nodes = ranks // members
     if nodes * slots > site.largest:

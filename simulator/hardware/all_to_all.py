@@ -43,7 +43,7 @@ def uneven(sent: Floats, members: Members, topology: Topology, *, pxn: bool) -> 
         raise SimulatorError(
             f"bytes sent must be a matrix of {members.ranks} x {members.ranks}, none negative"
         )
-    _require_few(int(np.count_nonzero(sent)))
+    require_few(int(np.count_nonzero(sent)))
     slots = members.slots.ravel()
     rank, peer = np.nonzero(sent)
     return topology.routes(slots[rank], slots[peer], pxn=pxn).load(sent[rank, peer])
@@ -72,7 +72,7 @@ def _inside(members: Members, topology: Topology, *, pxn: bool) -> Floats:
     wiring = topology.wiring
     if isinstance(wiring, TorusWiring) and each == wiring.size:
         return _along_lines(members.nodes, wiring, topology)
-    _require_few(slots.size * (each - 1))
+    require_few(slots.size * (each - 1))
     sender = np.repeat(slots, each, axis=1).ravel()
     receiver = np.tile(slots, (1, each)).ravel()
     messages = np.ones(sender.size)
@@ -150,7 +150,14 @@ def _leaving(
     return known, both, both
 
 
-def _require_few(pairs: int) -> None:
+def require_few(pairs: int) -> None:
+    """Refuse more pairs than are followed one by one.
+
+    Raises
+    ------
+    SimulatorError
+        Says how many there are, and how many at most.
+    """
     if pairs > MOST_PAIRS:
         raise SimulatorError(
             f"an all_to_all of {pairs:,} pairs to be followed one by one; at most {MOST_PAIRS:,} "

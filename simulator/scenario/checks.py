@@ -95,7 +95,7 @@ def cluster_is_large_enough(scenario: Scenario) -> Iterator[Finding]:
 
 
 def islands_hold_whole_nodes(scenario: Scenario) -> Iterator[Finding]:
-    """Require islands of whole nodes, as many of them as the cluster is large."""
+    """Require islands of whole nodes."""
     islands, node = scenario.cluster.fabric.islands, scenario.cluster.node
     if islands and islands.accelerators % node.accelerators:
         yield (
@@ -226,7 +226,7 @@ def experts_are_local(scenario: Scenario, model: Transformer) -> Iterator[Findin
     if scenario.layout.tensor > 1:
         yield (
             "layout.tensor",
-            f"must be 1: every rank holds all experts of {model.name} whole in this version",
+            f"must be 1: {model.name} is simulated with all its experts whole on every rank",
         )
 
 
