@@ -129,18 +129,16 @@ def _leaving(
 ) -> tuple[Integers, Integers, Integers]:
     """Return the switches of a level, and the messages that leave and enter each upwards."""
     slots, network = members.slots, topology.network
-    units = (slots // network.levels[depth].accelerators).ravel()
-    rails = network.rails(depth)
-    rail = network.interfaces.rail(slots).ravel() if rails > 1 else np.zeros_like(units)
-    switch = units * rails + rail
+    level, rails = network.levels[depth], network.rails(depth)
+    switch = network.interfaces.switch(slots, level, depth).ravel()
     known, index, inside = np.unique(switch, return_inverse=True, return_counts=True)
     if rails == 1:
         both = inside * (members.ranks - inside)
         return known, both, both
     if pxn:
         # Messages leave on the receiver's rail: up for those of the rail outside the unit.
-        in_unit = np.bincount(units)[known // rails]
-        on_rail = np.bincount(rail, minlength=rails)[known % rails]
+        in_unit = np.bincount(switch // rails)[known // rails]
+        on_rail = np.bincount(switch % rails, minlength=rails)[known % rails]
         return known, in_unit * (on_rail - inside), inside * (members.ranks - in_unit)
     # All others are beyond this switch, but those of the sender's own node use no network.
     by_node = switch.reshape(slots.shape)

@@ -130,16 +130,13 @@ def fullest(span: GroupSpan, rings: Rings, cluster: Cluster, network: Network) -
     per_edge = network.connections * max(1, node.nics // node.accelerators)
     sender, receiver = network_edges(rings.members, node.accelerators)
     worst = 0.0
-    for tier, level in enumerate(levels_of(cluster)[: span.tier - 1], start=LEAF):
-        rails = interfaces.rails if tier == LEAF else 1
-        uplinks = max(1, round(level.uplink / rails / level.link))
+    for depth, level in enumerate(levels_of(cluster)[: span.tier - 1]):
+        uplinks = level.links(interfaces.rails_at(depth))
         rate = cluster.nic_bandwidth / level.link / per_edge
         leaves = sender // level.accelerators != receiver // level.accelerators
-        random = np.random.default_rng([network.hash_seed, rings.stream, tier])
+        random = np.random.default_rng([network.hash_seed, rings.stream, depth + LEAF])
         for slots in (sender[leaves], receiver[leaves]):
-            switch = slots // level.accelerators * rails
-            if rails > 1:
-                switch += interfaces.rail(slots)
+            switch = interfaces.switch(slots, level, depth)
             worst = max(worst, rate * _most_connections(switch, uplinks, per_edge, random))
     return worst
 
