@@ -355,4 +355,3 @@ class Communication:
 
 Product = Gemm | GroupedGemm
 Compute = Product | Convolution | Attention | Pointwise | OptimizerUpdate
-Operator = Compute | Communication

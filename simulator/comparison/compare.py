@@ -13,11 +13,11 @@ from simulator.comparison.columns import (
     SEARCHED,
     UTILISATIONS,
 )
-from simulator.comparison.points import LINE_RATE
-from simulator.comparison.rows import REFUSED, measure_knee, measure_point
+from simulator.comparison.rows import measure_knee, measure_point
 from simulator.engine.choice import require_engine
 from simulator.errors import SimulatorError
 from simulator.processes import map_items
+from simulator.report.comparison_words import LINE_RATE, REFUSED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

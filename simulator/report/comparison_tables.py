@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from simulator.report.comparison_words import (
@@ -20,13 +19,14 @@ from simulator.report.comparison_words import (
     row_remarks,
     title,
 )
-from simulator.report.listing import plain_table, spaced
+from simulator.report.listing import plain_table, sentences, spaced
 from simulator.report.quantities import percent_text, significant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from rich.console import RenderableType
+    from rich.table import Table
 
     Row = Mapping[str, Any]
 
@@ -65,22 +65,22 @@ def comparison_tables(summary: Mapping[str, Any]) -> list[RenderableType]:
     head = Group(Text(title(summary), style="bold"), Text(facts(summary), style="dim"))
     parts: list[RenderableType] = [head, *map(_table, listings(summary))]
     if reasons := knee_reasons(summary):
-        parts.append(_sentences("No knee", reasons))
+        parts.append(sentences("No knee", reasons))
     if remarks := row_remarks(summary):
-        parts.append(_sentences("Rows", remarks))
+        parts.append(sentences("Rows", remarks))
     if summary["notes"]:
-        parts.append(_sentences("Notes", summary["notes"]))
+        parts.append(sentences("Notes", summary["notes"]))
     return spaced(parts)
 
 
 def markdown(summary: Mapping[str, Any]) -> str:
     """Return the comparison as Markdown: title, tables, knees in words, remarks and notes."""
-    sentences = (knee_sentences(summary), row_remarks(summary), summary["notes"])
+    remarks = (knee_sentences(summary), row_remarks(summary), summary["notes"])
     parts = [
         f"# {title(summary)}",
         facts(summary),
         *map(_markdown_table, listings(summary)),
-        *("\n".join(f"* {line}" for line in lines) for lines in sentences if lines),
+        *("\n".join(f"* {line}" for line in lines) for lines in remarks if lines),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -207,10 +207,3 @@ def _markdown_table(listing: Listing) -> str:
     rule = ["---", *["---:"] * (len(listing.headings) - 1)]
     table = [listing.headings, rule, *listing.lines]
     return f"{listing.title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in table)
-
-
-def _sentences(heading: str, lines: Sequence[str]) -> Group:
-    grid = Table.grid(padding=(0, 1))
-    for line in lines:
-        grid.add_row("-", Text(line))
-    return Group(Text(heading, style="bold"), grid)
