@@ -355,3 +355,4 @@ class Communication:
 
 Product = Gemm | GroupedGemm
 Compute = Product | Convolution | Attention | Pointwise | OptimizerUpdate
+Operator = Compute | Communication
