@@ -140,7 +140,6 @@ def simulate(
         A scenario, or the path of its YAML file.
     engine
         ``simpy`` (the reference), ``compiled``, or ``auto``: the fastest that plays the program.
-
     perturbations
         Ranks that are slow; they split the rank classes that they touch.
     variation
@@ -152,11 +151,16 @@ def simulate(
     ------
     SimulatorError
         If the scenario is wrong, there is no such engine, or a perturbation or variation names
-        ranks that the job does not have.
+        ranks that the job does not have, or stands beside islands.
     """
     require_engine(engine)
     if not isinstance(scenario, Scenario):
         scenario = load_scenario(scenario)
+    if scenario.islands is not None and (perturbations or variation is not None):
+        raise SimulatorError(
+            "islands are alike and so are their steps: ranks that differ (slow, drawn, on other "
+            "nodes) are simulated for one job alone; leave out the options or set islands to null"
+        )
     plan = make_plan(scenario)
     program = build_program(plan)
     played, player = play(program, engine)

@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 
 from simulator.errors import DocumentError, Problem, ScenarioError
-from simulator.mistakes import FieldPath, Mistake, did_you_mean, dotted, keys_of, mistakes_in
+from simulator.mistakes import FieldPath, Mistake, did_you_mean, dotted, holds, keys_of, mistakes_in
 from simulator.yaml_text import DEEPEST, Mark, YamlText, shortened, shown, too_deep
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Document:
         """Return the value at ``path``, or None if there is none."""
         value = self.data
         for key in path:
-            if not _holds(value, key):
+            if not holds(value, key):
                 return None
             value = value[key]
         return value
@@ -399,7 +399,7 @@ def _placed(data: Any, path: FieldPath, child: Document, done: FieldPath) -> Any
     if not path:
         return child.data
     key, done = path[0], (*done, path[0])
-    if isinstance(data, list) and _holds(data, key):
+    if isinstance(data, list) and holds(data, key):
         return [_placed(v, path[1:], child, done) if i == key else v for i, v in enumerate(data)]
     if isinstance(data, dict) or data is None:
         entries = data or {}
@@ -417,14 +417,8 @@ def _typed_path(data: Any, segments: list[str]) -> FieldPath:  # noqa: ANN401
         is_number = segment.isdecimal() and len(segment) < len(str(2**63))
         is_key = isinstance(data, dict) and segment in data
         key = int(segment) if is_number and not is_key else segment
-        path, data = (*path, key), data[key] if _holds(data, key) else None
+        path, data = (*path, key), data[key] if holds(data, key) else None
     return path
-
-
-def _holds(data: Any, key: str | int) -> bool:  # noqa: ANN401
-    if isinstance(data, list):
-        return isinstance(key, int) and 0 <= key < len(data)
-    return isinstance(data, dict) and key in data
 
 
 def _joined(path: FieldPath, inner: str) -> str:

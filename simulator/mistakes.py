@@ -101,6 +101,13 @@ def dotted(path: FieldPath) -> str:
     return shortened(".".join(shortened(repr(str(key))[1:-1]) for key in path), longest=300)
 
 
+def holds(data: object, key: str | int) -> bool:
+    """Return whether plain data have an entry under a key or, if a list, an index."""
+    if isinstance(data, list):
+        return isinstance(key, int) and 0 <= key < len(data)
+    return isinstance(data, dict) and key in data
+
+
 def did_you_mean(given: object, known: Sequence[str]) -> str:
     """Return ``did you mean '…'?`` if a known word is near ``given``, else nothing."""
     near = _nearest(given, known)
@@ -187,7 +194,7 @@ def _locate(cls: type, data: Any, location: FieldPath) -> _Place:  # noqa: ANN40
     here: list[Any] = [cls]
     around = here
     for segment in location:
-        if _holds(data, segment):
+        if holds(data, segment):
             path, around = (*path, segment), here
             data, here = data[segment], [inner for hint in here for inner in _inside(hint, segment)]
         elif any(segment in _hints_by_key(hint) for hint in _records(here)):
@@ -195,12 +202,6 @@ def _locate(cls: type, data: Any, location: FieldPath) -> _Place:  # noqa: ANN40
         else:
             here = [hint for hint in here if _is_called(hint, segment)] or here
     return _Place(path, absent, _records(around))
-
-
-def _holds(data: Any, segment: str | int) -> bool:  # noqa: ANN401
-    if isinstance(data, list):
-        return isinstance(segment, int) and 0 <= segment < len(data)
-    return isinstance(data, dict) and segment in data
 
 
 def _records(hints: list[Any]) -> tuple[type, ...]:

@@ -26,4 +26,3 @@ GBIT_PER_S: Final = GIGA / BITS_PER_BYTE
 """One Gbit/s in B/s."""
 
 HOUR: Final = 3600.0
-DAY: Final = 24 * HOUR

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from simulator.calibration.held_out import is_held_out
 from simulator.calibration.shape_fit import Smoothing, fitted_table
+from simulator.errors import SimulatorError
 from simulator.hardware.gemm_costs import gemm_time
 from simulator.hardware.operator_tables import gemm_of
 
@@ -29,6 +30,8 @@ LEAST_FLOPS: Final = 1e8
 """Smaller products are left out: launches, not arithmetic, decide a step's share of them."""
 SMOOTHING: Final = Smoothing(smoothness=1.0, ridge=1e-3, outlier=0.1, power=1.0, rounds=5)
 DATABASE_COLUMNS: Final = {"gemm_dtype": "dtype"}
+NUMBERS: Final = ("m", "n", "k", "time_us")
+"""Columns of a table of GEMMs that hold numbers; another is ``dtype``."""
 
 
 def read_gemms(path: Path) -> pd.DataFrame:
@@ -37,13 +40,27 @@ def read_gemms(path: Path) -> pd.DataFrame:
     All products of a layer, a pair (n, k), are held out or none is. Reads this project's
     ``gemm.csv`` and the operator database's ``gemm_perf.txt`` (CSV text with ``latency`` in ms) or
     its extraction as Parquet.
+
+    Raises
+    ------
+    SimulatorError
+        If it cannot be read, lacks a column, or has words where numbers should be.
     """
     import pandas as pd  # noqa: PLC0415 - start-up stays fast
 
-    frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    frame = frame.rename(columns=DATABASE_COLUMNS)
-    if "latency" in frame:
-        frame["time_us"] = 1e3 * frame["latency"]
+    try:
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        frame = frame.rename(columns=DATABASE_COLUMNS)
+        if "latency" in frame:
+            frame["time_us"] = 1e3 * pd.to_numeric(frame["latency"])
+        if missing := [name for name in ("dtype", *NUMBERS) if name not in frame]:
+            raise SimulatorError(f"{path}: a table of GEMMs has a column {missing[0]}")
+        for name in NUMBERS:
+            frame[name] = pd.to_numeric(frame[name])
+            if frame[name].isna().any():
+                raise SimulatorError(f"{path}: column {name} has an empty cell")
+    except (OSError, ValueError) as error:
+        raise SimulatorError(f"{path}: cannot be read as a table of GEMMs: {error}") from None
     if "pass" not in frame:
         frame["pass"] = "fprop"  # noqa: S105 - a direction
     layers = zip(frame["n"], frame["k"], strict=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from simulator.calibration.held_out import is_held_out
 from simulator.errors import SimulatorError
 from simulator.hardware.operator_costs import operator_time
-from simulator.hardware.operator_tables import added_time, reader, timed_by_events
+from simulator.hardware.operator_tables import added_time, measured_times, reader, timed_by_events
 from simulator.operators import Attention, Pointwise
 from simulator.units import MICRO
 
@@ -59,16 +59,15 @@ def timings(frame: pd.DataFrame, *, events: bool | None = None) -> list[Timing]:
     Raises
     ------
     SimulatorError
-        If the columns are of no table that is fitted here.
+        If the columns are of no table that is fitted here, or a row is wrong.
     """
     build = reader(frame)
-    rows: list[dict[Any, Any]] = frame.to_dict("records")
     if events is None:
         events = timed_by_events(frame.columns)
-    chains = [build(row) for row in rows]
+    chains = [build(row) for row in frame.to_dict("records")]
     known = [
-        Timing(chain[0], row["time_us"] * MICRO - added_time(chain[0], events=events))
-        for chain, row in zip(chains, rows, strict=True)
+        Timing(chain[0], time_us * MICRO - added_time(chain[0], events=events))
+        for chain, time_us in zip(chains, measured_times(frame).tolist(), strict=True)
         if len(chain) == 1
     ]
     if not all(isinstance(row.operator, Attention | Pointwise) for row in known):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from simulator.calibration.files import write_profile
 from simulator.calibration.operator_database import (
@@ -14,6 +14,7 @@ from simulator.calibration.operator_database import (
     table_path,
 )
 from simulator.calibration.operators import (
+    LEAST_FLOPS,
     fitted_shapes,
     log_errors,
     read_gemms,
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
     from simulator.calibration.rates import Timing
     from simulator.hardware.shape_table import ShapeTable
     from simulator.precision import Precision
-
-NEEDED: Final = ("dtype", "m", "n", "k", "time_us")
-"""Columns of a table of GEMMs."""
 
 
 def calibrate_operators(
@@ -75,7 +73,8 @@ def _rows(tables: Sequence[Path]) -> tuple[pd.DataFrame | None, list[Timing]]:
     """Return the products of all tables, if there are any, and the other operators."""
     import pandas as pd  # noqa: PLC0415 - start-up stays fast
 
-    products, others = [], []
+    products: list[pd.DataFrame] = []
+    others: list[Timing] = []
     for path in tables:
         if path.is_dir():
             some, more = _directory(path)
@@ -84,10 +83,15 @@ def _rows(tables: Sequence[Path]) -> tuple[pd.DataFrame | None, list[Timing]]:
             continue
         columns = _header(path) if path.suffix == ".csv" else ()
         if {"op", "bytes_moved"} <= set(columns) or {"backend", "heads"} <= set(columns):
-            others += timings(pd.read_csv(path))
+            others += timings(_read_columns(path))
         else:
             products.append(_read(path))
-    return (pd.concat(products, ignore_index=True) if products else None), others
+    found = pd.concat(products, ignore_index=True) if products else None
+    if (found is None or found.empty) and not others:
+        raise SimulatorError(
+            f"nothing to fit: no GEMM of {LEAST_FLOPS:.0e} FLOPs or more, nor others"
+        )
+    return found, others
 
 
 def _directory(path: Path) -> tuple[list[pd.DataFrame], list[Timing]]:
@@ -102,7 +106,7 @@ def _directory(path: Path) -> tuple[list[pd.DataFrame], list[Timing]]:
         frame, left_out = gemms(_read(products))
         frames.append(frame)
     if calls:
-        frame, unknown = attention_calls(_read_database(calls))
+        frame, unknown = attention_calls(_read_columns(calls))
         others += timings(frame, events=False)
         left_out += unknown
     if left_out:
@@ -110,7 +114,7 @@ def _directory(path: Path) -> tuple[list[pd.DataFrame], list[Timing]]:
     return frames, others
 
 
-def _read_database(path: Path) -> pd.DataFrame:
+def _read_columns(path: Path) -> pd.DataFrame:
     import pandas as pd  # noqa: PLC0415 - start-up stays fast
 
     try:
@@ -155,13 +159,7 @@ def _print_quality(label: str, logarithms: ArrayLike, *, held_out: bool) -> None
 
 
 def _read(path: Path) -> pd.DataFrame:
-    try:
-        frame = read_gemms(path)
-    except (OSError, ValueError, KeyError) as error:
-        message = f"{path}: cannot be read as a table of GEMMs ({type(error).__name__}: {error})"
-        raise SimulatorError(message) from None
-    if not set(NEEDED) <= set(frame.columns):
-        raise SimulatorError(f"{path}: a table of GEMMs has the columns {', '.join(NEEDED)}")
+    frame = read_gemms(path)
     if timed_by_events(frame.columns):
         frame["time_us"] -= TIMING_OVERHEAD / MICRO
     return frame
@@ -172,6 +170,8 @@ def _fits(frame: pd.DataFrame, part: Accelerator) -> Iterator[tuple[Precision, S
     _print_heading(f"{'dtype':12}{'pass':8}")
     for dtype, rows in frame.groupby("dtype"):
         precision = gemm_of(next(iter(rows.to_dict("records")))).precision
+        if rows["held_out"].all():
+            raise SimulatorError(f"all {dtype} GEMMs are held out: none is left to fit")
         table = fitted_shapes(rows[~rows["held_out"]], part)
         fitted = with_shapes(part, precision, table)
         for (role, held_out), some in rows.groupby(["pass", "held_out"]):

@@ -17,12 +17,11 @@ from simulator.documents import did_you_mean, validate
 from simulator.errors import SimulatorError
 from simulator.hardware.cluster import Cluster
 from simulator.hardware.collective_tables import KINDS
-from simulator.hardware.levels import levels_of
 from simulator.hardware.members import members_of
 from simulator.hardware.pattern_choice import usual_pattern
 from simulator.hardware.patterns import Pattern
 from simulator.operators import Collective
-from simulator.parallel.placement import span_of
+from simulator.parallel.placement import span_of, tier_name
 from simulator.report.quantities import count_text, percent_text, time_text
 from simulator.units import GIGA, MICRO
 
@@ -80,11 +79,13 @@ def placed(ranks: int, ranks_per_node: int | None, site: Cluster) -> Integers:
     """
     import numpy as np  # noqa: PLC0415 - --help is fast
 
+    if ranks < 1:
+        raise SimulatorError(f"--ranks: must be at least 1, not {ranks}")
     slots = site.node.accelerators
     members = min(ranks, slots) if ranks_per_node is None else ranks_per_node
     if not 1 <= members <= slots:
         raise SimulatorError(f"--ranks-per-node: a node has {slots} accelerators, not {members}")
-    if ranks < 1 or ranks % members:
+    if ranks % members:
         raise SimulatorError(f"--ranks: {ranks} is not a multiple of {members} ranks per node")
     nodes = ranks // members
     if nodes * slots > site.largest:
@@ -149,7 +150,7 @@ def _facts(case: Case, cluster: str) -> dict[str, Any]:
         "ranks": span.ranks,
         "nodes": span.nodes,
         "ranks_per_node": span.ranks_per_node,
-        "crosses": levels_of(site)[span.tier - 1].name if span.tier else site.node.name,
+        "crosses": tier_name(span.tier, site),
         "imbalance": case.imbalance,
         "nic_gb_per_s_per_accelerator": site.nic_bandwidth / GIGA,
         "network_gb_per_s_of_the_group_per_node": wire / GIGA if wire else None,

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
-from rich.progress import Progress
 
 from simulator.catalog import Catalog
-from simulator.cli.output import print_files, write_json
+from simulator.cli.output import print_files, progress_bar, write_json
 from simulator.cli.run import scenario_path
 from simulator.comparison.columns import COLUMNS
 from simulator.comparison.compare import compare, tasks
@@ -20,7 +18,7 @@ from simulator.comparison.sweeps import parse_sweep
 from simulator.report.comparison_tables import comparison_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 WIDTH: Final = 140
@@ -52,7 +50,7 @@ def compare_scenario(
     points = make_points(named, [parse_sweep(text) for text in sweeps], overrides, on_cluster)
     path = scenario_path(scenario, Catalog(tuple(profiles)))
     job = Job(path, tuple(profiles), engine)
-    with _progress(tasks(points, knee=knee)) as advance:
+    with progress_bar("comparing", tasks(points, knee=knee)) as advance:
         summary = compare(job, points, knee=knee, workers=workers, advance=advance)
     files = _write(summary, out) if out is not None else {}
     if as_json:
@@ -71,12 +69,3 @@ def _write(summary: Mapping[str, Any], out: Path) -> dict[str, Path]:
     )
 
     return write_comparison(summary, COLUMNS, out)
-
-
-@contextmanager
-def _progress(count: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar on stderr while points are simulated, and nothing where no one looks."""
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task("comparing", total=count)
-        yield lambda done: progress.advance(task, done)

@@ -18,7 +18,13 @@ import typer
 
 from simulator import __version__
 from simulator.cli import calibrate
-from simulator.cli.options import Profiles  # noqa: TC001 - typer reads it at run time
+from simulator.cli.options import (  # noqa: TC001 - typer reads them at run time
+    Engine,
+    Overrides,
+    Profiles,
+    ScenarioName,
+    Workers,
+)
 from simulator.errors import SimulatorError
 from simulator.report.files import DISK_ERRORS
 
@@ -62,9 +68,7 @@ def simulator(
 
 @app.command()
 def run(
-    scenario: Annotated[
-        str, typer.Argument(metavar="SCENARIO", help="A file, or the name of a shipped scenario.")
-    ],
+    scenario: ScenarioName,
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write summary, trace and pictures into this directory."),
@@ -73,16 +77,8 @@ def run(
         bool, typer.Option("--json", help="Print the summary as JSON and nothing else.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print one line only.")] = False,
-    engine: Annotated[
-        str,
-        typer.Option(metavar="ENGINE", help="auto (the fastest that applies), compiled or simpy."),
-    ] = "auto",
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Change a field, value in YAML. Repeatable."
-        ),
-    ] = None,
+    engine: Engine = "auto",
+    set_: Overrides = None,
     slow_rank: Annotated[
         list[str] | None,
         typer.Option(
@@ -164,9 +160,7 @@ def run(
 
 @app.command()
 def compare(
-    scenario: Annotated[
-        str, typer.Argument(metavar="SCENARIO", help="A file, or the name of a shipped scenario.")
-    ],
+    scenario: ScenarioName,
     clusters: Annotated[
         list[str] | None,
         typer.Option(
@@ -180,12 +174,7 @@ def compare(
             help="Values of a field: 1,2,4 or 50:800:x2 or 0:1:0.25. Repeatable: a grid.",
         ),
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Change a field, value in YAML. Repeatable."
-        ),
-    ] = None,
+    set_: Overrides = None,
     on: Annotated[
         list[str] | None,
         typer.Option(
@@ -205,12 +194,8 @@ def compare(
             "--knee/--no-knee", help="Search the bandwidth that 90, 95 and 99 % of the speed need."
         ),
     ] = True,
-    workers: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Processes; all cores if not given.")
-    ] = None,
-    engine: Annotated[
-        str, typer.Option(metavar="ENGINE", help="auto (the fastest that applies) or simpy.")
-    ] = "auto",
+    workers: Workers = None,
+    engine: Engine = "auto",
     profiles: Profiles = None,
 ) -> None:
     """Compare a scenario on several clusters, or over the values of any field.
@@ -434,9 +419,7 @@ def validate(
     json: Annotated[
         bool, typer.Option("--json", help="Print the figures as JSON and nothing else.")
     ] = False,
-    workers: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Processes; all cores if not given.")
-    ] = None,
+    workers: Workers = None,
     split: Annotated[
         str | None,
         typer.Option(metavar="SPLIT", help="Only rows of calibration, or of validation."),

@@ -1,18 +1,19 @@
-"""What commands print alike: results as JSON, and the files that they wrote."""
+"""What commands print alike: results as JSON, the files that they wrote, how far they are."""
 
 from __future__ import annotations
 
 import json
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
+from rich.progress import Progress
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from pathlib import Path
-
-    from rich.console import Console
 
 
 def write_json(document: Mapping[str, Any]) -> None:
@@ -27,3 +28,12 @@ def print_files(console: Console, files: Collection[Path]) -> None:
     for path in files:
         # Not wrapped, so that it can be copied.
         console.print(Text(f"- {path}"), soft_wrap=True)
+
+
+@contextmanager
+def progress_bar(doing: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show a bar on stderr, nothing where no one looks; yield what to call with what is done."""
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task(doing, total=total)
+        yield lambda count: progress.advance(task, count)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Final
 
-from simulator.errors import OutputError, ScheduleError
+from simulator.errors import ScheduleError
+from simulator.report.palette import picture_style, require_picture, write_picture
 from simulator.schedule.notation import format_schedule
 from simulator.schedule.pipelines import build_schedule
 from simulator.schedule.validation import validate_schedule
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from simulator.schedule.actions import Schedule
 
-PICTURES: Final = (".png", ".svg", ".pdf")
 MOST_ACTIONS: Final = 10_000_000
 """Actions of the longest schedule that is printed: some 70 MB of text."""
 WIDTH_IN: Final = 12.0
@@ -37,8 +37,8 @@ def print_schedule(
         If the picture cannot be written.
     """
     _require_printable(stages, micro_batches, chunks)
-    if plot is not None and plot.suffix not in PICTURES:
-        raise OutputError(f"{plot}: a picture's name ends in {', '.join(PICTURES)}")
+    if plot is not None:
+        require_picture(plot)
     schedule = build_schedule(name, stages, micro_batches, chunks)
     validate_schedule(schedule)
     if plot is not None:
@@ -61,8 +61,6 @@ def _draw(schedule: Schedule, name: str, path: Path) -> None:
     # Only pictures pay for matplotlib.
     from matplotlib.figure import Figure  # noqa: PLC0415 - as said
 
-    from simulator.report.files import OutputDirectory  # noqa: PLC0415 - as above
-    from simulator.report.palette import picture_style, write_figure  # noqa: PLC0415 - as above
     from simulator.report.schedule_plot import plot_schedule  # noqa: PLC0415 - as above
 
     height_in = min(TITLE_IN + ROW_IN * schedule.stages, TALLEST_IN)
@@ -71,5 +69,4 @@ def _draw(schedule: Schedule, name: str, path: Path) -> None:
         plot_schedule(schedule, figure.add_subplot())
         counts = f"{schedule.stages} stages, {schedule.micro_batches} micro-batches"
         figure.suptitle(f"{name}: {counts}", x=0.01, horizontalalignment="left")
-        with OutputDirectory(path.parent) as directory:
-            write_figure(figure, directory.path(path.name))
+        write_picture(figure, path)

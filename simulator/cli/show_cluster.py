@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -14,9 +14,10 @@ from simulator.catalog import Catalog
 from simulator.cli.output import print_files
 from simulator.cli.show import found
 from simulator.documents import validate
-from simulator.errors import OutputError, SimulatorError
+from simulator.errors import SimulatorError
 from simulator.hardware.cluster import Cluster
 from simulator.hardware.topology import topology_of
+from simulator.report.palette import require_picture, write_picture
 from simulator.report.quantities import significant
 from simulator.units import GIGA, KILO, TERA
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from simulator.hardware.topology import Topology
-
-PICTURES: Final = (".png", ".svg", ".pdf")
 
 
 def show_cluster(
@@ -45,8 +44,8 @@ def show_cluster(
     OutputError
         If the picture cannot be written.
     """
-    if plot is not None and plot.suffix not in PICTURES:
-        raise OutputError(f"{plot}: a picture's name ends in {', '.join(PICTURES)}")
+    if plot is not None:
+        require_picture(plot)
     catalog = Catalog(tuple(profiles))
     kind, profile = found(catalog, what if name is None else f"{what}/{name}")
     if kind != "cluster":
@@ -54,7 +53,10 @@ def show_cluster(
     cluster = validate(Cluster, catalog.document("cluster", profile))
     topology = topology_of(cluster, accelerators)
     if plot is not None:
-        _draw(cluster, accelerators, plot)
+        # Only pictures pay for matplotlib.
+        from simulator.report.cluster_plot import cluster_figure  # noqa: PLC0415 - as said
+
+        write_picture(cluster_figure(cluster, accelerators), plot)
     console = Console()
     size, nodes = topology.wiring.size, topology.accelerators // topology.wiring.size
     heading = f"{topology.accelerators:,} accelerators in {nodes:,} nodes of {size:,}"
@@ -90,14 +92,3 @@ def _range(least: float, most: float, unit: float) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.4g}" if value < KILO else f"{value:,.0f}"
-
-
-def _draw(cluster: Cluster, accelerators: int | None, path: Path) -> None:
-    # Only pictures pay for matplotlib.
-    from simulator.report.cluster_plot import cluster_figure  # noqa: PLC0415 - as said
-    from simulator.report.files import OutputDirectory  # noqa: PLC0415 - as above
-    from simulator.report.palette import write_figure  # noqa: PLC0415 - as above
-
-    figure = cluster_figure(cluster, accelerators)
-    with OutputDirectory(path.parent) as directory:
-        write_figure(figure, directory.path(path.name))

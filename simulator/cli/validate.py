@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
-from rich.progress import Progress
 
-from simulator.cli.output import print_files, write_json
+from simulator.cli.output import print_files, progress_bar, write_json
 from simulator.errors import SimulatorError
 from simulator.validation import collectives, errors, predictions, statistics
 from simulator.validation.columns import SPLITS
@@ -18,7 +16,7 @@ from simulator.validation.ranks import ranked_layouts
 from simulator.validation.tables import TableKind, kind_of, read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -55,7 +53,7 @@ def validate_table(
     kind = kind_of(table, path)
     if accelerator is not None and kind is not TableKind.OPERATORS:
         raise SimulatorError("--accelerator is for tables of operators; others name their parts")
-    with _progress(len(table), kind) as advance:
+    with progress_bar(f"predicting {kind}", len(table)) as advance:
         if kind in (TableKind.RUNS, TableKind.STEPS):
             runs = kind is TableKind.RUNS
             predict = predictions.predict_runs if runs else predictions.predict_steps
@@ -143,12 +141,3 @@ def _print_tables(kind: TableKind, report: Any, files: Sequence[Path]) -> None: 
         if missing:
             console.print(f"\n{missing:,} of {groups['rows'].sum():,} rows are not compared")
     print_files(console, files)
-
-
-@contextmanager
-def _progress(rows: int, kind: TableKind) -> Iterator[Callable[[int], None]]:
-    """Show a bar on stderr while rows are predicted, and nothing where no one looks."""
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task(f"predicting {kind}", total=rows)
-        yield lambda count: progress.advance(task, count)

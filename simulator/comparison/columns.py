@@ -26,6 +26,9 @@ SEARCHED: Final = (
 )
 """What else is there only if the knee is sought."""
 
+UTILISATIONS: Final = ("mfu_palm", "mfu_megatron", "mfu_causal", "mfu_convolutions")
+"""Columns by convention of the model FLOPs, of which a kind of model has some."""
+
 COLUMNS: Final[Mapping[str, Column]] = MappingProxyType(
     {
         "cluster": Column("", "cluster as it was named"),
@@ -48,6 +51,7 @@ COLUMNS: Final[Mapping[str, Column]] = MappingProxyType(
         "mfu_palm": Column("", "model FLOPs utilisation, convention palm"),
         "mfu_megatron": Column("", "the same, convention megatron"),
         "mfu_causal": Column("", "the same, convention causal"),
+        "mfu_convolutions": Column("", "the same of image models, convention convolutions"),
         "bubble_fraction": Column("", "bubble as a share of the step"),
         **{part: Column("s", "part of the step, mean over ranks") for part in PARTS},
         "peak_memory_gib": Column("GiB", "memory of the fullest stage"),

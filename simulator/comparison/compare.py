@@ -5,12 +5,19 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from simulator.comparison.columns import COLUMNS, CURRENCY, KNEES, PRICES, SEARCHED
-from simulator.comparison.points import LINE_RATE
-from simulator.comparison.rows import REFUSED, measure_knee, measure_point
+from simulator.comparison.columns import (
+    COLUMNS,
+    CURRENCY,
+    KNEES,
+    PRICES,
+    SEARCHED,
+    UTILISATIONS,
+)
+from simulator.comparison.rows import measure_knee, measure_point
 from simulator.engine.choice import require_engine
 from simulator.errors import SimulatorError
 from simulator.processes import map_items
+from simulator.report.comparison_words import LINE_RATE, REFUSED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -147,7 +154,8 @@ def _ordered(rows: Sequence[Row], swept: Sequence[str], *, knee: bool) -> list[R
     """Return rows with the same columns in the same order; absent values are None."""
     searched = (*KNEES, *SEARCHED) if not knee else ()
     priced = any(row.get(CURRENCY) for row in rows)
-    absent = {*searched, *(() if priced else PRICES)}
+    unknown = {name for name in UTILISATIONS if all(row.get(name) is None for row in rows)}
+    absent = {*searched, *unknown, *(() if priced else PRICES)}
     first, *rest = (name for name in COLUMNS if name not in absent)
     names = (first, *swept, *rest)
     return [{name: row.get(name) for name in names} for row in rows]

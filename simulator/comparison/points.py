@@ -8,6 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING, Final
 
 from simulator.errors import SimulatorError
+from simulator.report.comparison_words import LINE_RATE
 from simulator.scenario.loading import full_key
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 MOST_POINTS: Final = 10_000
 """Points of one comparison beyond which memory and patience end."""
 CLUSTER: Final = "cluster"
-LINE_RATE: Final = "cluster.fabric.nic_gbit_per_s"
-"""The field that the search for the knee varies itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from simulator.errors import (
     SimulatorError,
 )
 from simulator.operators import Axis
+from simulator.report.comparison_words import OVER_MEMORY, REFUSED, TRANSFERRED
 from simulator.scenario import load_scenario
 from simulator.scenario.loading import full_key, load_sources
 from simulator.units import GBIT_PER_S, HOUR, MEGA
@@ -30,15 +31,11 @@ if TYPE_CHECKING:
     from simulator.scenario import Scenario
 
 OK: Final = "ok"
-OVER_MEMORY: Final = "over_memory"
-"""Simulated, but a stage needs more memory than the accelerator has."""
 KERNELS: Final = ("cluster", "accelerator", "kernels")
 MEASURED: Final = (Status.MEASURED, Status.FITTED)
 """How numbers came about that stand on timings of the part, or of its family."""
-OWN, TRANSFERRED = "own", "transferred"
-"""Kernels of a part with such numbers, and of one without."""
-REFUSED: Final = "refused"
-"""The layout, the model or the stack does not go together with this cluster."""
+OWN: Final = "own"
+"""Kernels of a part with such numbers; those of one without are `TRANSFERRED`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +182,9 @@ def _notes(scenario: Scenario, summary: dict[str, Any]) -> str:
         for group in summary["groups"]
         if group["contention"] > 1
     ]
+    if "islands" in summary:
+        mean = summary["islands"]["mean_step_time_s"]
+        notes.append(f"all this on one island; {mean:.3g} s per step with the exchanges")
     return "; ".join(notes)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simulator.program.tasks import NONE
+from simulator.ranges import spread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,7 +75,8 @@ class Levels:
         parts = []
         while len(level):
             parts.append(level)
-            waiters = releases[_ranges(released[level], released[level + 1])]
+            counts = released[level + 1] - released[level]
+            waiters = releases[spread(released[level], counts)]
             np.subtract.at(left, waiters, 1)
             level = np.unique(waiters[left[waiters] == 0])
         tasks = np.concatenate([np.zeros(0, dtype=np.int64), *parts])
@@ -82,7 +84,7 @@ class Levels:
         return cls(
             tasks=tasks,
             first=np.concatenate([[0], np.cumsum([len(part) for part in parts], dtype=np.int64)]),
-            edges=waits.awaited[_ranges(waits.offsets[tasks], waits.offsets[tasks + 1])],
+            edges=waits.awaited[spread(waits.offsets[tasks], counts)],
             edge_offsets=np.concatenate([[0], np.cumsum(counts)]),
         )
 
@@ -111,13 +113,3 @@ class Levels:
                 start[met] = start[met].max(axis=1, keepdims=True)
             end[tasks] = start[tasks] + duration[tasks]
         return start, end
-
-
-def _ranges(first: Indices, last: Indices) -> Indices:
-    """Return the numbers from each ``first`` up to its ``last``, one range after another."""
-    counts = last - first
-    total = np.cumsum(counts)
-    ranges: Indices = np.arange(total[-1] if len(total) else 0) + np.repeat(
-        first - total + counts, counts
-    )
-    return ranges

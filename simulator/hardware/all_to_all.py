@@ -43,7 +43,7 @@ def uneven(sent: Floats, members: Members, topology: Topology, *, pxn: bool) -> 
         raise SimulatorError(
             f"bytes sent must be a matrix of {members.ranks} x {members.ranks}, none negative"
         )
-    _require_few(int(np.count_nonzero(sent)))
+    require_few(int(np.count_nonzero(sent)))
     slots = members.slots.ravel()
     rank, peer = np.nonzero(sent)
     return topology.routes(slots[rank], slots[peer], pxn=pxn).load(sent[rank, peer])
@@ -72,7 +72,7 @@ def _inside(members: Members, topology: Topology, *, pxn: bool) -> Floats:
     wiring = topology.wiring
     if isinstance(wiring, TorusWiring) and each == wiring.size:
         return _along_lines(members.nodes, wiring, topology)
-    _require_few(slots.size * (each - 1))
+    require_few(slots.size * (each - 1))
     sender = np.repeat(slots, each, axis=1).ravel()
     receiver = np.tile(slots, (1, each)).ravel()
     messages = np.ones(sender.size)
@@ -129,18 +129,16 @@ def _leaving(
 ) -> tuple[Integers, Integers, Integers]:
     """Return the switches of a level, and the messages that leave and enter each upwards."""
     slots, network = members.slots, topology.network
-    units = (slots // network.levels[depth].accelerators).ravel()
-    rails = network.rails(depth)
-    rail = network.interfaces.rail(slots).ravel() if rails > 1 else np.zeros_like(units)
-    switch = units * rails + rail
+    level, rails = network.levels[depth], network.rails(depth)
+    switch = network.interfaces.switch(slots, level, depth).ravel()
     known, index, inside = np.unique(switch, return_inverse=True, return_counts=True)
     if rails == 1:
         both = inside * (members.ranks - inside)
         return known, both, both
     if pxn:
         # Messages leave on the receiver's rail: up for those of the rail outside the unit.
-        in_unit = np.bincount(units)[known // rails]
-        on_rail = np.bincount(rail, minlength=rails)[known % rails]
+        in_unit = np.bincount(switch // rails)[known // rails]
+        on_rail = np.bincount(switch % rails, minlength=rails)[known % rails]
         return known, in_unit * (on_rail - inside), inside * (members.ranks - in_unit)
     # All others are beyond this switch, but those of the sender's own node use no network.
     by_node = switch.reshape(slots.shape)
@@ -150,7 +148,14 @@ def _leaving(
     return known, both, both
 
 
-def _require_few(pairs: int) -> None:
+def require_few(pairs: int) -> None:
+    """Refuse more pairs than are followed one by one.
+
+    Raises
+    ------
+    SimulatorError
+        Says how many there are, and how many at most.
+    """
     if pairs > MOST_PAIRS:
         raise SimulatorError(
             f"an all_to_all of {pairs:,} pairs to be followed one by one; at most {MOST_PAIRS:,} "

@@ -11,6 +11,19 @@ from simulator.hardware.node import Node
 from simulator.hardware.price import Price
 
 
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A node and a fabric: all that collectives need of a cluster."""
+
+    node: Node
+    fabric: Fabric
+
+    @property
+    def nic_bandwidth(self) -> float:
+        """Network line rate of one accelerator [B/s]: its share of the node's interfaces."""
+        return self.fabric.nic * self.node.nics / self.node.accelerators
+
+
 @record
 class Cluster:
     """A cluster profile (``hardware_profiles/clusters/*.yaml``) with its parts resolved."""
@@ -26,18 +39,5 @@ class Cluster:
 
     @property
     def nic_bandwidth(self) -> float:
-        """Network line rate of one accelerator [B/s]: its share of the node's interfaces."""
-        return self.fabric.nic * self.node.nics / self.node.accelerators
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """A node and a fabric: all that collectives need of a cluster."""
-
-    node: Node
-    fabric: Fabric
-
-    @property
-    def nic_bandwidth(self) -> float:
         """Network line rate of one accelerator [B/s]."""
-        return self.fabric.nic * self.node.nics / self.node.accelerators
+        return Site(self.node, self.fabric).nic_bandwidth

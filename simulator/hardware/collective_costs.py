@@ -176,8 +176,12 @@ def bus_factor(kind: Collective, ranks: int) -> float:
         return 0.0
     if kind in (Collective.BROADCAST, Collective.SEND_RECV):
         return 1.0
-    passes = 2 if kind is Collective.ALL_REDUCE else 1
-    return passes * (ranks - 1) / ranks
+    return passes(kind) * (ranks - 1) / ranks
+
+
+def passes(kind: Collective) -> int:
+    """Return how often a part of the message goes round: an all_reduce scatters, then gathers."""
+    return 2 if kind is Collective.ALL_REDUCE else 1
 
 
 def bus_bandwidth(
@@ -314,8 +318,7 @@ def _network_cost(
         line, cluster.fabric.name, hops, cluster.fabric.collectives.launch, inner_hops, inner
     )
     time, regime = protocols.time(n_bytes, moving)
-    traversals = 2 if kind is Collective.ALL_REDUCE else 1
-    time += traversals * span.latency
+    time += passes(kind) * span.latency
     return CollectiveCost(time, moving, regime, algorithm, wire, port)
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from functools import partial
 from math import log2
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from simulator.hardware import all_to_all, in_switch, patterns
+from simulator.hardware.collective_costs import bus_factor, passes
 from simulator.hardware.patterns import Pattern, Sends
 from simulator.hardware.wiring import MeshWiring, TorusWiring
 from simulator.operators import Collective
@@ -38,10 +39,6 @@ class Stage(NamedTuple):
     """Size of its message."""
 
 
-PASSES: Final[Mapping[Collective, int]] = {Collective.ALL_REDUCE: 2}
-"""How often a part of the message goes round: an all_reduce scatters, then gathers."""
-
-
 class Stages:
     """Builds the stages of one collective in one place."""
 
@@ -50,7 +47,7 @@ class Stages:
         self.members = members
         self.topology = topology
         self.meshed = isinstance(topology.wiring, MeshWiring)
-        self.passes = PASSES.get(kind, 1)
+        self.passes = passes(kind)
 
     def by(self, pattern: Pattern) -> tuple[Stage, ...]:
         """Return the stages of the collective by one pattern."""
@@ -77,7 +74,7 @@ class Stages:
         if self.kind is Collective.BROADCAST:
             sends = patterns.chain(members, meshed=self.meshed)
             return (Stage(Collective.ALL_GATHER, (self._load(sends),), nodes - 1, inner),)
-        volume = self.passes * (members.ranks - 1) / members.ranks
+        volume = bus_factor(self.kind, members.ranks)
         load = self._load(patterns.ring(members, volume, meshed=self.meshed))
         hops = (self.passes * (nodes - 1), self.passes * inner)
         return (Stage(Collective.ALL_GATHER, (load,), *hops),)
@@ -110,7 +107,7 @@ class Stages:
     def _sharp(self) -> tuple[Stage, ...]:
         """Return reduction inside the nodes, in the network's switches, and back, pipelined."""
         members = self.members
-        volume = 2 * (members.each - 1) / members.each
+        volume = bus_factor(Collective.ALL_REDUCE, members.each)
         inside = patterns.inside(members.slots, volume, meshed=self.meshed)
         load = self._load(inside) + in_switch.aggregated(members, self.topology)
         slots = members.slots

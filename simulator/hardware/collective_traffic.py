@@ -139,8 +139,9 @@ def one_busy_rank(ranks: int, n_bytes: float, imbalance: float) -> Floats:
     Raises
     ------
     SimulatorError
-        If ``imbalance`` is below 1 or leaves nothing for the others.
+        If ``imbalance`` is below 1 or leaves nothing for the others, or pairs are too many.
     """
+    all_to_all.require_few(ranks * (ranks - 1))
     if not 1 <= imbalance <= ranks:
         raise SimulatorError(f"an imbalance among {ranks} ranks is 1 to {ranks}, not {imbalance:g}")
     share = np.full(ranks, (ranks - imbalance) / (ranks - 1) / ranks if ranks > 1 else 0.0)

@@ -65,13 +65,12 @@ def aggregated(members: Members, topology: Topology) -> Floats:
         for depth, level in enumerate(network.levels[:-1]):
             units = slots // level.accelerators
             leaves = np.any(units != units[0], axis=0)
-            if depth == 0:
-                units = units * network.rails(depth) + network.interfaces.rail(slots)
-            above = _distinct(units[:, leaves], tree[:, leaves], members.each)
+            switch = network.interfaces.switch(slots, level, depth)
+            above = _distinct(switch[:, leaves], tree[:, leaves], members.each)
             np.add.at(load, topology.first[f"{level.name} {way}"] + above, share)
     return load
 
 
-def _distinct(units: Integers, tree: Integers, trees: int) -> Integers:
-    """Return the unit of every different pair of a unit and a tree in it."""
-    return np.unique(units * trees + tree) // trees
+def _distinct(switch: Integers, tree: Integers, trees: int) -> Integers:
+    """Return the switch of every different pair of a switch and a tree over it."""
+    return np.unique(switch * trees + tree) // trees

@@ -9,6 +9,7 @@ from simulator.hardware.levels import levels_of
 
 if TYPE_CHECKING:
     from simulator.hardware.cluster import Cluster
+    from simulator.hardware.levels import Level
     from simulator.hardware.routes import Integers
 
 
@@ -33,6 +34,15 @@ class Interfaces:
     def rail(self, slots: Integers) -> Integers:
         """Return the rail of each slot; 0 if the fabric is not by rail."""
         return self.number(slots) % self.each % self.rails
+
+    def rails_at(self, depth: int) -> int:
+        """Return the switches of a unit of the level at ``depth`` that meet one level up only."""
+        return self.rails if depth == 0 else 1
+
+    def switch(self, slots: Integers, level: Level, depth: int) -> Integers:
+        """Return the switch of ``level``, the one at ``depth``, above each slot, over all units."""
+        units, rails = slots // level.accelerators, self.rails_at(depth)
+        return units if rails == 1 else units * rails + self.rail(slots)
 
 
 def interfaces_of(cluster: Cluster) -> Interfaces:

@@ -25,6 +25,10 @@ class Level:
     latency: float
     """Added one-way latency of crossing this level [s]."""
 
+    def links(self, rails: int) -> int:
+        """Return the links of the uplink of one of the ``rails`` switches of a unit."""
+        return max(1, round(self.uplink / rails / self.link))
+
 
 def levels_of(cluster: Cluster) -> tuple[Level, ...]:
     """Return the levels of ``cluster`` from the innermost outwards; the last holds everything.

@@ -47,8 +47,8 @@ class Network:
         ]
         for depth, level in enumerate(self.levels[:-1]):
             rails = self.rails(depth)
-            links = max(1, round(level.uplink / rails / level.link))
-            pairs.append((level.name, rails * self.units(level), level.uplink / rails, links))
+            share = level.uplink / rails
+            pairs.append((level.name, rails * self.units(level), share, level.links(rails)))
         return tuple(
             LinkClass(f"{name} {way}", count, capacity, width)
             for name, count, capacity, width in pairs
@@ -61,7 +61,7 @@ class Network:
 
     def rails(self, depth: int) -> int:
         """Return the switches of a unit of the level at ``depth`` that meet one level up only."""
-        return self.interfaces.rails if depth == 0 else 1
+        return self.interfaces.rails_at(depth)
 
     def climbed(self, sender: Integers, receiver: Integers) -> Integers:
         """Return how many levels each pair's bytes leave upwards before they meet the receiver."""
@@ -88,10 +88,8 @@ class Network:
         for depth, level in enumerate(self.levels[:-1]):
             leaves = climb > depth
             for parts, slots, way in ((up, sender, "up"), (down, receiver, "down")):
-                units = slots // level.accelerators
-                if depth == 0:
-                    units = units * self.rails(depth) + self.interfaces.rail(slots)
-                parts.append(segment(first[f"{level.name} {way}"] + units, leaves))
+                switch = self.interfaces.switch(slots, level, depth)
+                parts.append(segment(first[f"{level.name} {way}"] + switch, leaves))
         return (*up, *reversed(down))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from simulator.errors import SimulatorError
@@ -51,7 +52,8 @@ PRECISIONS: Final = {
 def reader(frame: pd.DataFrame) -> Callable[[Row], tuple[Compute, ...]]:
     """Return the function that turns a row of ``frame`` into operators, by its columns.
 
-    There are several only where a chain of memory-bound kernels has kernels of several kinds.
+    There are several only where a chain of memory-bound kernels has kernels of several kinds. The
+    function raises a SimulatorError for a row with a word or nothing where a size should be.
 
     Raises
     ------
@@ -60,10 +62,42 @@ def reader(frame: pd.DataFrame) -> Callable[[Row], tuple[Compute, ...]]:
     """
     for columns, build in _TABLES:
         if columns <= set(frame.columns):
-            return build
+            return partial(_built, build)
     known = "; ".join(", ".join(sorted(columns)) for columns, _ in _TABLES)
     given = ", ".join(map(str, frame.columns))
     raise SimulatorError(f"a table of operators has columns {given}; known are: {known}")
+
+
+def _built(build: Callable[[Row], tuple[Compute, ...]], row: Row) -> tuple[Compute, ...]:
+    """Return the operators of a row of a user's table."""
+    try:
+        return build(row)
+    except (KeyError, TypeError, ValueError) as error:
+        cells = ", ".join(f"{name} {value}" for name, value in row.items())
+        reason = f"no {error}" if isinstance(error, KeyError) else error
+        raise SimulatorError(f"a table of operators has a wrong row ({cells}): {reason}") from None
+
+
+def measured_times(frame: pd.DataFrame) -> pd.Series[float]:
+    """Return the measured times of a table [us].
+
+    Of an exchange, dispatch and combine with their notices.
+
+    Raises
+    ------
+    SimulatorError
+        If it has none, or a cell holds something else.
+    """
+    parts = ["time_us"]
+    if "time_us" not in frame:
+        parts = [f"{name}_{part}_us" for name in EXCHANGES for part in ("transmit", "notify")]
+    try:
+        times: pd.Series[float] = frame[parts].astype(float).sum(axis=1, skipna=False)
+    except KeyError:
+        raise SimulatorError("a table of measured times has a column time_us") from None
+    except ValueError as error:
+        raise SimulatorError(f"column time_us must hold numbers: {error}") from None
+    return times
 
 
 def timed_by_events(columns: Iterable[str]) -> bool:
@@ -166,14 +200,6 @@ def exchanges_of(row: Row) -> tuple[ExpertExchange, ...]:
         )
         for name in EXCHANGES
     )
-
-
-def measured_us(frame: pd.DataFrame) -> pd.Series[float]:
-    """Return what each row took [us]: of an exchange, dispatch and combine with their notices."""
-    if "time_us" in frame:
-        return frame["time_us"].astype(float)
-    parts = [f"{name}_{part}_us" for name in EXCHANGES for part in ("transmit", "notify")]
-    return frame[parts].astype(float).sum(axis=1)
 
 
 def rows_of_groups(routing: str, groups: int, mean: int) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from simulator.hardware.collective_costs import (
     bus_factor,
+    passes,
     scale_up_bandwidth,
     scale_up_hops,
     send_recv_time,
@@ -100,9 +101,8 @@ class _Price:
         launch = fabric.collectives.launch
         hops = stage.network_hops
         across = Protocols(line, fabric.name, hops, launch, stage.inner_hops, inner)
-        traversals = 2 if self.kind is Collective.ALL_REDUCE else 1
         time, _ = across.time(self.n_bytes * stage.volume, moving)
-        return time + traversals * self.span.latency
+        return time + passes(self.kind) * self.span.latency
 
     def _inside(self, stage: Stage, moving: float) -> float:
         node = self.cluster.node

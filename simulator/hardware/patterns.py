@@ -206,6 +206,11 @@ def halving(ranks: int) -> list[Sends]:
     return steps
 
 
+def halving_steps(ranks: int) -> int:
+    """Return how many steps `halving` takes: those of the largest block, one for each other."""
+    return ranks.bit_length() - 1 + ranks.bit_count() - 1
+
+
 def box_of(members: Members, shape: Sequence[int]) -> list[int]:
     """Return how many places the members of the first node use along each axis of a torus."""
     places = np.unravel_index(members.slots[0] % members.node, shape, order="F")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.ranges import spread
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -102,15 +104,3 @@ def joined(segments: Sequence[Segment], pairs: int, count: int) -> Routes:
         bundles[spread(start, part.lengths)] = part.bundles
         start += part.lengths
     return Routes(offsets, bundles, count)
-
-
-def spread(starts: Integers, lengths: Integers) -> Integers:
-    """Return ``starts[i], starts[i] + 1, …`` for ``lengths[i]`` numbers, of all i in turn.
-
-    Examples
-    --------
-    >>> spread(np.array([10, 40]), np.array([2, 3])).tolist()
-    [10, 11, 40, 41, 42]
-    """
-    before = np.cumsum(lengths) - lengths
-    return np.repeat(starts - before, lengths) + np.arange(lengths.sum())

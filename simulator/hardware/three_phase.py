@@ -13,17 +13,17 @@ Efficient Reduction Algorithms for Non-Power-of-Two Number of Processors: binary
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
-from math import log2
 from typing import TYPE_CHECKING, Final
 
 from simulator.hardware.collective_costs import (
     CollectiveCost,
+    bus_factor,
     collective_cost,
     elapsed,
     wire_bandwidth,
 )
 from simulator.hardware.collectives import GroupSpan
+from simulator.hardware.patterns import Pattern, halving_steps
 from simulator.hardware.protocols import Regime
 from simulator.operators import Collective
 from simulator.units import KIB
@@ -35,15 +35,6 @@ SMALLEST_NCCL_BUFFER: Final = 256 * KIB
 """Buffers from which on the node reduces by NCCL (Goyal et al. 2017, section 4.1)."""
 
 
-class InterNode(StrEnum):
-    """How the nodes sum one buffer."""
-
-    HALVING_DOUBLING = "halving_doubling"
-    """2 log2(p) steps; the exchanged part halves at each step of the first half."""
-    RING = "ring"
-    """2 (p - 1) steps of a p-th of the buffer each (Goyal et al.: the bucket algorithm)."""
-
-
 @dataclass(frozen=True, slots=True)
 class Phases:
     """Costs of the three phases of one buffer."""
@@ -53,7 +44,7 @@ class Phases:
     broadcast: CollectiveCost
 
 
-def three_phases(n_bytes: float, algorithm: InterNode, span: GroupSpan, cluster: Cluster) -> Phases:
+def three_phases(n_bytes: float, pattern: Pattern, span: GroupSpan, cluster: Cluster) -> Phases:
     """Return the costs of the three phases of a buffer of ``n_bytes`` over the group at ``span``.
 
     Inside a node buffers from `SMALLEST_NCCL_BUFFER` on take a broadcast's time in each direction;
@@ -73,39 +64,33 @@ def three_phases(n_bytes: float, algorithm: InterNode, span: GroupSpan, cluster:
         copies = span.ranks_per_node * n_bytes / cluster.accelerator.host_bandwidth
         time = cluster.node.pair_latency + copies
         one_way = CollectiveCost(time, copies, Regime.TRANSFER, "host copy")
-    return Phases(one_way, exchange(n_bytes, algorithm, span, cluster), one_way)
+    return Phases(one_way, exchange(n_bytes, pattern, span, cluster), one_way)
 
 
-def exchange(
-    n_bytes: float, algorithm: InterNode, span: GroupSpan, cluster: Cluster
-) -> CollectiveCost:
+def exchange(n_bytes: float, pattern: Pattern, span: GroupSpan, cluster: Cluster) -> CollectiveCost:
     """Return the cost of summing a buffer of ``n_bytes`` over the nodes, one buffer in each.
 
-    Every node sends 2 (p - 1)/p of the buffer in either algorithm, over the interfaces of the
-    group's members in it: all, where the group fills its nodes. Where
-    p is no power of two, halving and doubling works in binary blocks: the steps of the largest
-    block, two more for each smaller one, which hands its sums up and takes the result back.
+    By a ring (Goyal et al.: the bucket algorithm) or by halving and doubling, every node sends
+    2 (p - 1)/p of the buffer, over the interfaces of the group's members in it: all, where the
+    group fills its nodes.
     """
     nodes = span.nodes
     if nodes == 1:
         return elapsed(0.0)
-    wire = 2 * (nodes - 1) / nodes * n_bytes / span.ranks_per_node
+    wire = bus_factor(Collective.ALL_REDUCE, nodes) * n_bytes / span.ranks_per_node
     moving = wire / wire_bandwidth(span, cluster)
-    latency = steps(algorithm, nodes) * (cluster.fabric.pair_latency + span.latency)
-    return CollectiveCost(latency + moving, moving, Regime.TRANSFER, algorithm, wire_bytes=wire)
+    latency = steps(pattern, nodes) * (cluster.fabric.pair_latency + span.latency)
+    return CollectiveCost(latency + moving, moving, Regime.TRANSFER, pattern, wire_bytes=wire)
 
 
-def steps(algorithm: InterNode, nodes: int) -> int:
+def steps(pattern: Pattern, nodes: int) -> int:
     """Return the messages that follow one another when ``nodes`` sum a buffer.
 
     Examples
     --------
-    >>> steps(InterNode.RING, 32), steps(InterNode.HALVING_DOUBLING, 32)
+    >>> steps(Pattern.RING, 32), steps(Pattern.HALVING_DOUBLING, 32)
     (62, 10)
-    >>> steps(InterNode.HALVING_DOUBLING, 44)  # blocks of 32, 8 and 4
+    >>> steps(Pattern.HALVING_DOUBLING, 44)  # blocks of 32, 8 and 4
     14
     """
-    if algorithm is InterNode.RING:
-        return 2 * (nodes - 1)
-    blocks = nodes.bit_count()
-    return 2 * int(log2(nodes)) + 2 * (blocks - 1)
+    return 2 * (nodes - 1 if pattern is Pattern.RING else halving_steps(nodes))

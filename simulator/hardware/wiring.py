@@ -13,7 +13,8 @@ import numpy as np
 
 from simulator.hardware.links import LinkClass
 from simulator.hardware.node import Node, ScaleUp
-from simulator.hardware.routes import Segment, segment, spread
+from simulator.hardware.routes import Segment, segment
+from simulator.ranges import spread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,8 +55,25 @@ class Wiring(Protocol):
         """Return the way from interfaces to their slots."""
 
 
+class _BesideInterfaces:
+    """Interfaces stand beside their accelerators, or on their hosts: off the wiring."""
+
+    __slots__ = ()
+
+    def to_interface(
+        self,
+        slots: Integers,  # noqa: ARG002 - as declared by the protocol
+        used: Flags,  # noqa: ARG002
+        first: Mapping[str, int],  # noqa: ARG002
+    ) -> Sequence[Segment]:
+        """Return nothing."""
+        return ()
+
+    from_interface = to_interface
+
+
 @dataclass(frozen=True, slots=True)
-class SwitchWiring:
+class SwitchWiring(_BesideInterfaces):
     """Every accelerator has a port on a non-blocking switch (NVSwitch): one bundle up, one down."""
 
     size: int
@@ -78,20 +96,9 @@ class SwitchWiring:
             segment(first["nvlink down"] + receiver, apart),
         )
 
-    def to_interface(
-        self,
-        slots: Integers,  # noqa: ARG002 - as declared by the protocol
-        used: Flags,  # noqa: ARG002
-        first: Mapping[str, int],  # noqa: ARG002
-    ) -> Sequence[Segment]:
-        """Return nothing: the interface stands beside its accelerator, off the NVLink."""
-        return ()
-
-    from_interface = to_interface
-
 
 @dataclass(frozen=True, slots=True)
-class MeshWiring:
+class MeshWiring(_BesideInterfaces):
     """A link of its own from each accelerator to each other one of the node (xGMI)."""
 
     size: int
@@ -114,17 +121,6 @@ class MeshWiring:
         place, other = sender % self.size, receiver % self.size
         link = sender * (self.size - 1) + other - (other > place)
         return (segment(first.get("xgmi", 0) + link, sender != receiver),)
-
-    def to_interface(
-        self,
-        slots: Integers,  # noqa: ARG002 - as declared by the protocol
-        used: Flags,  # noqa: ARG002
-        first: Mapping[str, int],  # noqa: ARG002
-    ) -> Sequence[Segment]:
-        """Return nothing: the interface stands beside its accelerator."""
-        return ()
-
-    from_interface = to_interface
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +173,7 @@ class HostWiring:
 
 
 @dataclass(frozen=True, slots=True)
-class TorusWiring:
+class TorusWiring(_BesideInterfaces):
     """Links to the two neighbours along each axis; messages go one axis after another."""
 
     shape: tuple[int, ...]
@@ -260,17 +256,6 @@ class TorusWiring:
         names = (f"torus {AXES[axis]}-", f"torus {AXES[axis]}+")
         begin = np.where(onward, first[names[1]], first[names[0]])
         return Segment(hops, np.repeat(begin + line * links, hops) + link)
-
-    def to_interface(
-        self,
-        slots: Integers,  # noqa: ARG002 - as declared by the protocol
-        used: Flags,  # noqa: ARG002
-        first: Mapping[str, int],  # noqa: ARG002
-    ) -> Sequence[Segment]:
-        """Return nothing: the interface hangs on the accelerator's host."""
-        return ()
-
-    from_interface = to_interface
 
 
 def wiring_of(node: Node, nodes: int) -> Wiring:

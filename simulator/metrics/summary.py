@@ -194,15 +194,7 @@ def assumptions(plan: Plan, *, alike: bool = True) -> list[str]:
     ``alike`` says whether no rank was set apart from the others of its stage.
     """
     scenario, placed = plan.scenario, plan.placement
-    notes = [
-        "As priced, all ranks of a stage behave alike: no stragglers, no jitter."
-        if alike
-        else "All other ranks of a stage behave alike: no jitter.",
-        *_network_assumptions(plan),
-    ]
-    if jitter := scenario.software.step_jitter:
-        spread = f"in times that spread by {100 * jitter:g} % of the step"
-        notes = [f"Ranks do the same, {spread}; all wait for the last. No background traffic."]
+    notes = [_likeness(scenario.software.step_jitter, alike=alike), *_network_assumptions(plan)]
     for part in (placed.tensor, placed.context, placed.gradient):
         if part.span.ranks > 1 and not part.uniform:
             axes = "+".join(part.axes)
@@ -226,6 +218,16 @@ def assumptions(plan: Plan, *, alike: bool = True) -> list[str]:
             "without exchanges."
         )
     return notes
+
+
+def _likeness(step_jitter: float, *, alike: bool) -> str:
+    """Return how far ranks of a stage behave alike."""
+    if step_jitter:
+        spread = f"in times that spread by {100 * step_jitter:g} % of the step"
+        return f"Ranks do the same, {spread}; all wait for the last."
+    if alike:
+        return "As priced, all ranks of a stage behave alike: no stragglers, no jitter."
+    return "All other ranks of a stage behave alike: no jitter."
 
 
 def _network_assumptions(plan: Plan) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from simulator.errors import SimulatorError
 from simulator.parallel.placement import span_of, stage_pairs
 from simulator.parallel.ranks import replica_grid
+from simulator.parallel.routing import hand_overs, with_share
 from simulator.parallel.slots import NodeChoice, slots_of
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from simulator.hardware.cluster import Cluster
     from simulator.hardware.collectives import GroupSpan
     from simulator.parallel.layout import Layout
+    from simulator.parallel.network import Network
     from simulator.parallel.slots import Allocation
 
 
@@ -52,13 +55,20 @@ def without_nodes(
 
 
 def replica_links(
-    layout: Layout, cluster: Cluster, slots: NDArray[np.int64]
+    layout: Layout, cluster: Cluster, slots: NDArray[np.int64], network: Network
 ) -> tuple[tuple[GroupSpan, ...], ...]:
     """Return for every replica the span of the transfer from each stage to the next.
 
-    As `simulator.parallel.placement.place` prices them for all replicas by the widest, but each by
-    its own; the contention is that of all replicas together.
+    As `simulator.parallel.placement.place` and `simulator.parallel.routing.routed` price them for
+    all replicas by the widest, but each by its own; contention and collisions are those of all
+    replicas together.
     """
+    rings = hand_overs(layout, slots)
+
+    @cache
+    def shared(span: GroupSpan) -> GroupSpan:
+        return with_share(span, rings, cluster, network)
+
     replica_of = np.empty(layout.ranks, dtype=np.int64)
     grid = replica_grid(layout)
     replica_of[grid] = np.arange(layout.data)[:, np.newaxis, np.newaxis]
@@ -67,5 +77,5 @@ def replica_links(
         contention = span_of(slots[pairs], cluster)[0].contention
         for replica, row in enumerate(links):
             own = pairs[replica_of[pairs[:, 0]] == replica]
-            row.append(replace(span_of(slots[own], cluster)[0], contention=contention))
+            row.append(shared(replace(span_of(slots[own], cluster)[0], contention=contention)))
     return tuple(tuple(row) for row in links)

@@ -200,14 +200,10 @@ def _contention(members: Integers, tier: int, cluster: Cluster) -> float:
     interfaces = interfaces_of(cluster)
     sender, receiver = network_edges(members, cluster.node.accelerators)
     for depth, level in enumerate(levels_of(cluster)[: tier - 1]):
-        rails = interfaces.rails if depth == 0 else 1
-        units, after = sender // level.accelerators, receiver // level.accelerators
-        if rails > 1:
-            units = units * rails + interfaces.rail(sender)
-            after = after * rails + interfaces.rail(receiver)
-        leaving = np.bincount(units[units != after])
+        below, after = (interfaces.switch(slots, level, depth) for slots in (sender, receiver))
+        leaving = np.bincount(below[below != after])
         if leaving.size:
-            uplinks = level.uplink / rails / cluster.nic_bandwidth
+            uplinks = level.uplink / interfaces.rails_at(depth) / cluster.nic_bandwidth
             worst = max(worst, float(leaving.max()) / uplinks)
     return worst
 

@@ -39,8 +39,8 @@ LEAF: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Traffic:
-    """All groups of one axis, talking at once in rings."""
+class Rings:
+    """All groups of one axis, talking at once."""
 
     members: Indices
     """Accelerator slots, shape ``(groups, ranks)``, in the order of the ring."""
@@ -62,11 +62,10 @@ def routed(
     slots = slots_of(allocation, layout.ranks, cluster)
 
     def axis(stream: int, placed: AxisPlacement) -> AxisPlacement:
-        traffic = Traffic(slots[groups(layout, placed.axes)], stream)
-        return replace(placed, span=with_share(placed.span, traffic, cluster, network))
+        rings = Rings(slots[groups(layout, placed.axes)], stream)
+        return replace(placed, span=with_share(placed.span, rings, cluster, network))
 
-    # All stages hand over at once: their transfers collide with one another.
-    pipeline = Traffic(slots[np.concatenate(stage_pairs(layout))], stream=4)
+    pipeline = hand_overs(layout, slots)
     return replace(
         placement,
         tensor=axis(0, placement.tensor),
@@ -79,19 +78,24 @@ def routed(
     )
 
 
-def with_share(span: GroupSpan, traffic: Traffic, cluster: Cluster, network: Network) -> GroupSpan:
+def hand_overs(layout: Layout, slots: Indices) -> Rings:
+    """Return the transfers between stages: all hand over at once and collide with one another."""
+    return Rings(slots[np.concatenate(stage_pairs(layout))], stream=4)
+
+
+def with_share(span: GroupSpan, rings: Rings, cluster: Cluster, network: Network) -> GroupSpan:
     """Return ``span`` with its share of the network."""
-    return replace(span, wire_share=wire_share(span, traffic, cluster, network))
+    return replace(span, wire_share=wire_share(span, rings, cluster, network))
 
 
-def wire_share(span: GroupSpan, traffic: Traffic, cluster: Cluster, network: Network) -> float:
+def wire_share(span: GroupSpan, rings: Rings, cluster: Cluster, network: Network) -> float:
     """Return the share of the network bandwidth that the slowest group of an axis has left.
 
     Parameters
     ----------
     span
         Where the groups sit; its contention is what even loads would cost.
-    traffic
+    rings
         All groups of the axis.
     cluster
         Their cluster.
@@ -105,10 +109,10 @@ def wire_share(span: GroupSpan, traffic: Traffic, cluster: Cluster, network: Net
         return left
     if network.routing is Routing.ADAPTIVE:
         return left * (1.0 - RESIDUAL_LOSS)
-    return left * span.contention / max(span.contention, fullest(span, traffic, cluster, network))
+    return left * span.contention / max(span.contention, fullest(span, rings, cluster, network))
 
 
-def fullest(span: GroupSpan, traffic: Traffic, cluster: Cluster, network: Network) -> float:
+def fullest(span: GroupSpan, rings: Rings, cluster: Cluster, network: Network) -> float:
     """Return how many times its capacity the fullest uplink of any switch is asked for.
 
     Each edge of a ring that leaves a switch asks for one accelerator's network rate, over
@@ -124,18 +128,15 @@ def fullest(span: GroupSpan, traffic: Traffic, cluster: Cluster, network: Networ
     """
     node, interfaces = cluster.node, interfaces_of(cluster)
     per_edge = network.connections * max(1, node.nics // node.accelerators)
-    sender, receiver = network_edges(traffic.members, node.accelerators)
+    sender, receiver = network_edges(rings.members, node.accelerators)
     worst = 0.0
-    for tier, level in enumerate(levels_of(cluster)[: span.tier - 1], start=LEAF):
-        rails = interfaces.rails if tier == LEAF else 1
-        uplinks = max(1, round(level.uplink / rails / level.link))
+    for depth, level in enumerate(levels_of(cluster)[: span.tier - 1]):
+        uplinks = level.links(interfaces.rails_at(depth))
         rate = cluster.nic_bandwidth / level.link / per_edge
         leaves = sender // level.accelerators != receiver // level.accelerators
-        random = np.random.default_rng([network.hash_seed, traffic.stream, tier])
+        random = np.random.default_rng([network.hash_seed, rings.stream, depth + LEAF])
         for slots in (sender[leaves], receiver[leaves]):
-            switch = slots // level.accelerators * rails
-            if rails > 1:
-                switch += interfaces.rail(slots)
+            switch = interfaces.switch(slots, level, depth)
             worst = max(worst, rate * _most_connections(switch, uplinks, per_edge, random))
     return worst
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from simulator.hardware.collective_costs import CollectiveCost, collective_cost, elapsed
 from simulator.hardware.operator_costs import operator_time
+from simulator.hardware.patterns import Pattern
 from simulator.hardware.software import GradientAllReduce, GradientReduction
-from simulator.hardware.three_phase import SMALLEST_NCCL_BUFFER, InterNode, three_phases
+from simulator.hardware.three_phase import SMALLEST_NCCL_BUFFER, three_phases
 from simulator.operators import Collective, OptimizerUpdate, Pointwise
 from simulator.parallel.layout import Sharding
 from simulator.precision import Precision
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
 
 GRADIENT_NORM: Final = "gradient_norm"
 TIED_EMBEDDING: Final = "embedding_all_reduce"
-INTER_NODE: Final[Mapping[GradientAllReduce, InterNode]] = {
-    GradientAllReduce.THREE_PHASE_HALVING_DOUBLING: InterNode.HALVING_DOUBLING,
-    GradientAllReduce.THREE_PHASE_RING: InterNode.RING,
+INTER_NODE: Final[Mapping[GradientAllReduce, Pattern]] = {
+    GradientAllReduce.THREE_PHASE_HALVING_DOUBLING: Pattern.HALVING_DOUBLING,
+    GradientAllReduce.THREE_PHASE_RING: Pattern.RING,
 }
 """How nodes sum gradients where an all-reduce has three phases."""
 
@@ -106,7 +107,7 @@ class GradientCosts:
         return sum(transfer.duration for transfer in transfers)
 
     @property
-    def _three_phase(self) -> InterNode | None:
+    def _three_phase(self) -> Pattern | None:
         """How nodes sum gradients in the second of three phases; none if the library does it."""
         if self.gathers or self.placement.gradient.span.nodes == 1:
             return None

@@ -110,7 +110,8 @@ class GroupTraits:
             allocation = without_nodes(
                 plan.scenario.placement, perturbations.lost_nodes, layout.ranks, cluster
             )
-            links = replica_links(layout, cluster, slots_of(allocation, layout.ranks, cluster))
+            slots = slots_of(allocation, layout.ranks, cluster)
+            links = replica_links(layout, cluster, slots, plan.scenario.network)
             if layout.virtual_stages == 1:  # nothing goes from the last stage to the first
                 links = tuple((*own[:-1], links[0][-1]) for own in links)
         return cls(

@@ -84,7 +84,7 @@ def rate_text(bandwidth: float) -> str:
     return f"{gbit / KILO:.3g} Tbit/s" if gbit >= KILO else f"{gbit:.4g} Gbit/s"
 
 
-def count_text(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
     """Return a number with its noun: ``1 node``, ``31 nodes``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
@@ -92,7 +92,7 @@ def count_text(number: int, noun: str) -> str:
 def _facts(cluster: Cluster, topology: Topology) -> str:
     nodes = topology.accelerators // cluster.node.accelerators
     return (
-        f"{topology.accelerators:,} x {cluster.accelerator.name} in {count_text(nodes, 'node')} of "
+        f"{topology.accelerators:,} x {cluster.accelerator.name} in {counted(nodes, 'node')} of "
         f"{cluster.node.accelerators:,}; line rates, each way"
     )
 
@@ -162,7 +162,7 @@ class _Fabric:
         held = self._held(self._levels[0]) // node.accelerators
         box = _Box(UNIT_IN[0], UNIT_IN[0] + NODE_BOX_IN, self._row(0))
         self._box(box, "accelerator", "node")
-        self._say(box, count_text(node.accelerators, "accelerator"))
+        self._say(box, counted(node.accelerators, "accelerator"))
         return [box], self._more(held - 1, 0)
 
     def _units(self, depth: int) -> list[_Box]:
@@ -172,7 +172,7 @@ class _Fabric:
         right = MORE_IN[1] if outermost else UNIT_IN[1]
         whole = _Box(UNIT_IN[0], right, self._row(depth + 1))
         self._say(
-            whole, count_text(self._held(level), "accelerator") + (f" a {level.name}" * (rails > 1))
+            whole, counted(self._held(level), "accelerator") + (f" a {level.name}" * (rails > 1))
         )
         if rails == 1:
             self._switch(whole, level.name)
@@ -240,14 +240,14 @@ class _Fabric:
         planes = (f"{network.planes} planes",) if network.planes > 1 else ()
         if depth == 0:
             ports = (f"{network.planes} ports",) if network.planes > 1 else ()
-            many = " x ".join((count_text(network.nics, "interface"), *ports))
+            many = " x ".join((counted(network.nics, "interface"), *ports))
             rate, whole = network.nic / network.planes, network.nics * network.nic
             words = (many, f"of {rate_text(rate)} = {rate_text(whole)} a node")
             return _Leaving(words, narrow=False, thick=False)
         level, rails = self._levels[depth - 1], network.rails(depth - 1)
         links = int(self._topology.width[self._topology.first[f"{level.name} up"]])
         by_rail = (f"{rails} rails",) if rails > 1 else ()
-        many = " x ".join((*by_rail, *planes, count_text(links // network.planes, "link")))
+        many = " x ".join((*by_rail, *planes, counted(links // network.planes, "link")))
         ratio = self._entering(depth - 1) / level.uplink
         narrow = ratio > 1 + ROUNDING
         how = (f"{ratio:.3g}:1" if narrow else "non-blocking", *_latency(self._levels[depth]))

@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from simulator.report.comparison_tables import MFU
-from simulator.report.comparison_words import OVER_MEMORY, REFUSED, changes_of, row_label
+from simulator.report.comparison_words import (
+    OVER_MEMORY,
+    REFUSED,
+    changes_of,
+    mfu_of,
+    row_label,
+)
 from simulator.report.page import (
     LARGEST_PANEL_IN,
     RIGHT_IN,
@@ -169,7 +174,7 @@ def _bar(row: Row, number: int, labelled: float, ax: Axes) -> None:
             share = f"{100 * row[part] / row['step_time_s']:.0f}%"
             ax.text(middle, number + 0.5, share, size=9, ha="center", va="center", color=ink)
         left += row[part]
-    words = f" {time_text(row['step_time_s'])}, MFU {percent_text(row[MFU])}"
+    words = f" {time_text(row['step_time_s'])}, MFU {percent_text(mfu_of(row)[1])}"
     ax.text(left, number + (0.36 if over else 0.5), words, size=10, weight="bold", va="center")
     if over:
         ax.text(left, number + 0.68, f" {row['reason']}", size=9, color=ALARM, va="center")

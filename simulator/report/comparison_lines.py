@@ -17,7 +17,7 @@ from simulator.report.comparison_words import (
     row_label,
 )
 from simulator.report.page import LEFT_IN, RIGHT_IN, add_legend, add_panel
-from simulator.report.palette import ALARM, MUTED
+from simulator.report.palette import ALARM, HUES, MUTED
 from simulator.report.quantities import significant
 
 if TYPE_CHECKING:
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
 
     Row = Mapping[str, Any]
 
-HUES: Final = (
-    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#332288", "#999933"),
-)
-"""Okabe-Ito without its yellow, which white paper swallows, and two of Tol's."""
 FEWEST_VALUES: Final = 3
 """Values from which a quantity makes a line."""
 GEOMETRIC: Final = 4.0

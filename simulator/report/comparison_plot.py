@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from simulator.report.comparison_bars import add_bars, bars_height
-from simulator.report.comparison_lines import HEIGHT_IN, HUES, add_lines, series_of, swept_number
+from simulator.report.comparison_lines import HEIGHT_IN, add_lines, series_of, swept_number
 from simulator.report.comparison_words import (
     LINE_RATE,
     OVER_MEMORY,
@@ -15,7 +15,7 @@ from simulator.report.comparison_words import (
     transferred_clusters,
 )
 from simulator.report.page import LEFT_IN, WIDTH_IN, add_title, new_page
-from simulator.report.palette import MUTED, picture_style
+from simulator.report.palette import HUES, MUTED, picture_style
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from simulator.report.comparison_words import (
@@ -16,22 +15,23 @@ from simulator.report.comparison_words import (
     field_words,
     knee_reasons,
     knee_sentences,
+    mfu_of,
     row_remarks,
     title,
 )
-from simulator.report.listing import plain_table, spaced
+from simulator.report.listing import plain_table, sentences, spaced
 from simulator.report.quantities import percent_text, significant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from rich.console import RenderableType
+    from rich.table import Table
 
     Row = Mapping[str, Any]
 
 NOTHING: Final = "-"
 """In a cell without a value."""
-MFU: Final = "mfu_palm"
 EXPOSED: Final = ("tensor", "context", "expert", "pipeline", "data", "offload")
 """Kinds of communication that a step can wait for, in the order of the breakdown."""
 LEAST_SHARE: Final = 0.005
@@ -65,22 +65,22 @@ def comparison_tables(summary: Mapping[str, Any]) -> list[RenderableType]:
     head = Group(Text(title(summary), style="bold"), Text(facts(summary), style="dim"))
     parts: list[RenderableType] = [head, *map(_table, listings(summary))]
     if reasons := knee_reasons(summary):
-        parts.append(_sentences("No knee", reasons))
+        parts.append(sentences("No knee", reasons))
     if remarks := row_remarks(summary):
-        parts.append(_sentences("Rows", remarks))
+        parts.append(sentences("Rows", remarks))
     if summary["notes"]:
-        parts.append(_sentences("Notes", summary["notes"]))
+        parts.append(sentences("Notes", summary["notes"]))
     return spaced(parts)
 
 
 def markdown(summary: Mapping[str, Any]) -> str:
     """Return the comparison as Markdown: title, tables, knees in words, remarks and notes."""
-    sentences = (knee_sentences(summary), row_remarks(summary), summary["notes"])
+    remarks = (knee_sentences(summary), row_remarks(summary), summary["notes"])
     parts = [
         f"# {title(summary)}",
         facts(summary),
         *map(_markdown_table, listings(summary)),
-        *("\n".join(f"* {line}" for line in lines) for lines in sentences if lines),
+        *("\n".join(f"* {line}" for line in lines) for lines in remarks if lines),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -89,7 +89,9 @@ def listings(summary: Mapping[str, Any]) -> list[Listing]:
     """Return the table of speeds and, where knees were sought or prices known, of the network."""
     rows, place = summary["rows"], _place_fields(summary)
     star = any(row["status"] == OVER_MEMORY for row in rows)
-    name = "Speed: shares of the step, MFU by palm" + (", * over capacity" if star else "")
+    conventions = {mfu_of(row)[0]: None for row in rows if row["status"] != REFUSED}
+    name = f"Speed: shares of the step, MFU by {', '.join(conventions)}"
+    name += ", * over capacity" if star else ""
     tables = [_listing(name, rows, [*place, *_speed_fields(summary)])]
     if fields := _network_fields(summary):
         simulated = [row for row in rows if row["status"] != REFUSED]
@@ -125,7 +127,7 @@ def _speed_fields(summary: Mapping[str, Any]) -> list[Field]:
     return [
         _number("step [s]", "step_time_s"),
         _number("tokens/s per accel.", "tokens_per_s_per_accelerator"),
-        _percent("MFU", MFU),
+        Field("MFU", _mfu),
         *(_share(f"exposed {kind}", f"exposed_{kind}_s") for kind in kinds),
         _percent("bubble", "bubble_fraction"),
         Field("memory [GiB]", _memory),
@@ -174,6 +176,10 @@ def _share(heading: str, part: str) -> Field:
     return Field(heading, cell)
 
 
+def _mfu(row: Row) -> str:
+    return NOTHING if row["status"] == REFUSED else percent_text(mfu_of(row)[1])
+
+
 def _rent(row: Row) -> str:
     rent = row.get("rent_per_million_tokens")
     return NOTHING if rent is None else f"{significant(rent)} {row['currency']}"
@@ -201,10 +207,3 @@ def _markdown_table(listing: Listing) -> str:
     rule = ["---", *["---:"] * (len(listing.headings) - 1)]
     table = [listing.headings, rule, *listing.lines]
     return f"{listing.title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in table)
-
-
-def _sentences(heading: str, lines: Sequence[str]) -> Group:
-    grid = Table.grid(padding=(0, 1))
-    for line in lines:
-        grid.add_row("-", Text(line))
-    return Group(Text(heading, style="bold"), grid)

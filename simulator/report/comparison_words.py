@@ -12,11 +12,16 @@ if TYPE_CHECKING:
     Row = Mapping[str, Any]
 
 REFUSED: Final = "refused"
+"""Status of a row whose layout, model or stack does not go together with its cluster."""
 OVER_MEMORY: Final = "over_memory"
+"""Status of one that was simulated, but a stage needs more memory than the accelerator has."""
 TRANSFERRED: Final = "transferred"
+"""Kernels of a part of whose family nobody has measured any."""
 TRANSFERRED_WORDS: Final = "kernel times are transferred from other parts, none was measured on it"
+MFU: Final = "mfu_"
+"""Beginning of the columns of utilisations, by convention."""
 LINE_RATE: Final = "cluster.fabric.nic_gbit_per_s"
-"""Where it is swept, all rows of a series have one knee."""
+"""Field that the search for the knee varies: where it is swept, rows of a series have one knee."""
 SHARED_WORDS: Final[Mapping[str, str]] = {
     "model": "{}",
     "accelerator": "{}",
@@ -162,6 +167,15 @@ def _shortened(needs: Sequence[str]) -> Iterator[str]:
     """Yield phrases, what all have in common in the first alone."""
     for number, need in enumerate(needs):
         yield need if number == 0 else need.replace(" of the compute-bound speed needs", "")
+
+
+def mfu_of(row: Row) -> tuple[str, float]:
+    """Return the first convention of model FLOPs that a simulated row knows, and its MFU by it."""
+    return next(
+        (name.removeprefix(MFU), share)
+        for name, share in row.items()
+        if name.startswith(MFU) and share is not None
+    )
 
 
 def clusters_of(summary: Mapping[str, Any]) -> set[str]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rich import box
+from rich.console import Group
 from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from rich.console import RenderableType
 
@@ -26,6 +28,14 @@ def plain_table(title: str, **options: Any) -> Table:  # noqa: ANN401 - rich's o
         show_edge=False,
         **options,
     )
+
+
+def sentences(heading: str, lines: Iterable[str]) -> Group:
+    """Return sentences below a heading, a dash before each."""
+    grid = Table.grid(padding=(0, 1))
+    for line in lines:
+        grid.add_row("-", Text(line))
+    return Group(Text(heading, style="bold"), grid)
 
 
 def spaced(parts: Sequence[RenderableType]) -> list[RenderableType]:

@@ -6,6 +6,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from simulator.errors import OutputError
+from simulator.report.files import OutputDirectory
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
@@ -68,6 +71,12 @@ FABRIC_COLOURS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Hex colour by what a drawing of a cluster shows; a narrow link carries less than enters it."""
 
+HUES: Final = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#332288", "#999933"),
+)
+"""Colours without a meaning of their own, for lines and sources: Okabe-Ito without its yellow,
+which white paper swallows, and two of Tol's."""
+
 ALARM: Final = "#B3261E"
 """What does not fit."""
 
@@ -80,8 +89,9 @@ EQUAL_CONTRAST: Final = 0.179
 STYLE: Final = Path(__file__).with_name("style.mplstyle")
 
 _UNDATED: Final[Mapping[str, dict[str, None]]] = MappingProxyType(
-    {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}
+    {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 )
+"""Metadata that leave out when a picture was written, by its format."""
 
 
 def picture_style() -> AbstractContextManager[None]:
@@ -107,6 +117,30 @@ def is_light(colour: str) -> bool:
         for share in shares
     )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue > EQUAL_CONTRAST
+
+
+def require_picture(path: Path) -> None:
+    """Refuse a name that tells no format, before anything is drawn.
+
+    Raises
+    ------
+    OutputError
+        If the suffix is none that `write_figure` knows.
+    """
+    if path.suffix not in _UNDATED:
+        raise OutputError(f"{path}: a picture's name ends in {', '.join(_UNDATED)}")
+
+
+def write_picture(figure: Figure, path: Path) -> None:
+    """Write a figure as a file of its own, whole or not at all; directories are made as needed.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    with OutputDirectory(path.parent) as directory:
+        write_figure(figure, directory.path(path.name))
 
 
 def write_figure(figure: Figure, path: Path) -> None:

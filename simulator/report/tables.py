@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from simulator import units
-from simulator.report.listing import plain_table, spaced
+from simulator.report.listing import plain_table, sentences, spaced
 from simulator.report.palette import MEMORY_COLOURS
 from simulator.report.quantities import (
     count_text,
@@ -82,7 +82,7 @@ def summary_tables(summary: Mapping[str, Any]) -> list[RenderableType]:
         parts += variation_tables(summary["variation"])
     notes = [*summary["assumptions"], *summary.get("variation", {}).get("assumptions", [])]
     if notes:
-        parts.append(_listing("Assumptions", notes))
+        parts.append(sentences("Assumptions", notes))
     return spaced(parts)
 
 
@@ -391,13 +391,6 @@ def _add_columns(table: Table, first: str, *numeric: str) -> None:
     table.add_column(first)
     for name in numeric:
         table.add_column(name, justify="right")
-
-
-def _listing(title: str, lines: Iterable[str]) -> Group:
-    grid = Table.grid(padding=(0, 1))
-    for line in lines:
-        grid.add_row("-", Text(str(line)))
-    return Group(Text(title, style="bold"), grid)
 
 
 def _words(name: str) -> str:

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from simulator.report.page import LEFT_IN, RIGHT_IN, add_panel, add_title, new_page
-from simulator.report.palette import ALARM, COLOURS, MUTED, picture_style
+from simulator.report.palette import ALARM, COLOURS, HUES, MUTED, picture_style
 from simulator.report.validation_tables import headline_sentence
 
 if TYPE_CHECKING:
@@ -29,10 +29,8 @@ if TYPE_CHECKING:
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
-HUES: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#332288")
-"""Okabe-Ito without its yellow, which white paper swallows, and Tol's indigo."""
 SHAPES: Final = ("o", "s", "^", "D", "v", "P", "X")
-"""One for each hue: what colours say, shapes say too."""
+"""One for each of the first hues: what colours say, shapes say too."""
 REST: Final = "#8A8A8A"
 INK: Final = "#222222"
 
@@ -239,7 +237,7 @@ def source_hues(rows: pd.DataFrame) -> dict[Hashable, Hue]:
     by_size = rows["source"].value_counts(sort=False)
     # Not by size alone: equally large sources must keep their colours from run to run.
     names = sorted(by_size.index, key=lambda source: (-by_size[source], source))
-    own = [Hue(*look) for look in zip(HUES, SHAPES, strict=True)]
+    own = [Hue(*look) for look in zip(HUES, SHAPES, strict=False)]
     look = [*own, *([Hue(REST, "o")] * len(names))]
     return dict(zip(names, look, strict=False))
 

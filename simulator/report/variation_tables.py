@@ -94,7 +94,7 @@ def _times(variation: Mapping[str, Any]) -> RenderableType:
     each = "every rank itself" if variation["per_rank"] else "groups folded"
     table = plain_table(f"Step time in {unit}: {samples}, seed {variation['seed']}, {each}")
     table.add_column("")
-    for heading in ("mean", "p5", "p50", "p95", "p99", "MFU (palm)"):
+    for heading in ("mean", "p5", "p50", "p95", "p99", f"MFU ({mfu['convention']})"):
         table.add_column(heading, justify="right")
 
     def row(name: str, values: Sequence[float], share: float) -> None:

@@ -1,22 +1,22 @@
-"""Rules between fields: each is a function from a scenario to the problems it finds."""
+"""Rules between fields: each is a function from a scenario to the problems it finds.
+
+Those that depend on the kind of model are in `simulator.scenario.model_checks`.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from simulator.errors import LayoutError, ScheduleError
+from simulator.errors import ScheduleError
 from simulator.hardware.software import GradientAllReduce
-from simulator.parallel.blocks import Recomputation
 from simulator.parallel.islands import Method
 from simulator.parallel.layout import INNERMOST_FIRST, Sharding
 from simulator.parallel.network import LARGEST_BACKGROUND, MOST_FLOWS_PER_PAIR, Routing, Sharing
-from simulator.parallel.stages import split_layers
-from simulator.precision import Precision
+from simulator.scenario.model_checks import model_findings
 from simulator.schedule.pipelines import ideal_bubble_fraction
 from simulator.workload.convolutional import ConvolutionalNetwork, module_problems
 from simulator.workload.models import depth_of, exchanged
-from simulator.workload.parameters import layer_parameters_per_rank
-from simulator.workload.transformer import Positions, Transformer
+from simulator.workload.transformer import Transformer
 
 LARGEST_DEPTH: Final = 10_000
 """Layers beyond which a model is a typing slip."""
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     Finding = tuple[str, str]
     """Field path and message."""
     Check = Callable[[Scenario], Iterator[Finding]]
-    TransformerCheck = Callable[[Scenario, Transformer], Iterator[Finding]]
 
 
 def findings(scenario: Scenario) -> list[Finding]:
@@ -44,10 +43,7 @@ def findings(scenario: Scenario) -> list[Finding]:
     if too_large := list(sizes_are_playable(scenario)):
         return too_large
     found = [finding for check in CHECKS for finding in check(scenario)]
-    model = scenario.model
-    if isinstance(model, ConvolutionalNetwork):
-        return [*found, *network_is_whole(scenario), *network_is_consistent(model)]
-    return [*found, *(one for check in TRANSFORMER_CHECKS for one in check(scenario, model))]
+    return [*found, *model_findings(scenario)]
 
 
 def sizes_are_playable(scenario: Scenario) -> Iterator[Finding]:
@@ -95,7 +91,7 @@ def cluster_is_large_enough(scenario: Scenario) -> Iterator[Finding]:
 
 
 def islands_hold_whole_nodes(scenario: Scenario) -> Iterator[Finding]:
-    """Require islands of whole nodes, as many of them as the cluster is large."""
+    """Require islands of whole nodes."""
     islands, node = scenario.cluster.fabric.islands, scenario.cluster.node
     if islands and islands.accelerators % node.accelerators:
         yield (
@@ -176,89 +172,12 @@ def sequence_divides(scenario: Scenario) -> Iterator[Finding]:
         )
 
 
-def sequence_fits_the_positions(scenario: Scenario, model: Transformer) -> Iterator[Finding]:
-    """Require enough positions where a model has learned ones."""
-    most, length = model.max_positions, scenario.batch.sequence_length
-    if 0 < most < length:
-        yield (
-            "batch.sequence_length",
-            f"{length:,} tokens, but {model.name} has {most:,} learned positions",
-        )
-
-
 def sequence_parallelism_has_a_group(scenario: Scenario) -> Iterator[Finding]:
     """Require a tensor group for sequence parallelism to split over."""
     if scenario.layout.sequence_parallel and scenario.layout.tensor == 1:
         yield (
             "layout.sequence_parallel",
             "needs layout.tensor > 1: it splits the sequence over the tensor-parallel group",
-        )
-
-
-def model_is_consistent(_: Scenario, model: Transformer) -> Iterator[Finding]:
-    """Require heads that share keys evenly, and positions and norms that go together."""
-    if model.heads % model.kv_heads:
-        yield "model.kv_heads", f"{model.kv_heads} does not divide the {model.heads} heads"
-    if (model.positions is Positions.LEARNED) != (model.max_positions > 0):
-        yield (
-            "model.max_positions",
-            (
-                f"is {model.max_positions}, but positions are {model.positions}: learned positions "
-                f"need a number, others take none"
-            ),
-        )
-    if model.parallel_norms and not model.parallel_block:
-        yield "model.parallel_norms", "needs parallel_block: true"
-
-
-def experts_are_local(scenario: Scenario, model: Transformer) -> Iterator[Finding]:
-    """Require as many experts as a token needs, whole on every rank."""
-    experts = model.experts
-    if experts is None:
-        return
-    if experts.per_token > experts.count:
-        yield (
-            "model.experts.per_token",
-            f"{experts.per_token} experts of {experts.count} cannot be chosen",
-        )
-    if model.parallel_block:
-        yield "model.experts", "a parallel block has a dense MLP"
-    if scenario.layout.tensor > 1:
-        yield (
-            "layout.tensor",
-            f"must be 1: every rank holds all experts of {model.name} whole in this version",
-        )
-
-
-def heads_divide(scenario: Scenario, model: Transformer) -> Iterator[Finding]:
-    """Require tensor parallelism to cut heads, key/value heads and the MLP evenly."""
-    try:
-        layer_parameters_per_rank(model, scenario.layout.tensor)
-    except LayoutError as error:
-        yield "layout.tensor", str(error)
-
-
-def layers_fit_the_stages(scenario: Scenario, model: Transformer) -> Iterator[Finding]:
-    """Require a layer on every inner virtual stage, and every layer in an explicit split."""
-    layout, layers = scenario.layout, model.layers
-    if layout.layers is None:
-        try:
-            split_layers(layers, layout.chunks)
-        except LayoutError as error:
-            yield "layout.pipeline", str(error)
-        return
-    if len(layout.layers) != layout.chunks:
-        yield (
-            "layout.layers",
-            (
-                f"lists {len(layout.layers)} virtual stages, but pipeline {layout.pipeline} x "
-                f"virtual_stages {layout.virtual_stages} = {layout.chunks}"
-            ),
-        )
-    if sum(layout.layers) != layers:
-        yield (
-            "layout.layers",
-            f"adds up to {sum(layout.layers)} layers, but {model.name} has {layers}",
         )
 
 
@@ -288,13 +207,6 @@ def accelerator_has_the_precision(scenario: Scenario) -> Iterator[Finding]:
                 ),
             )
             return
-
-
-def accelerator_has_bf16(scenario: Scenario, _: Transformer) -> Iterator[Finding]:
-    """Require a bf16 rate for attention and head."""
-    accelerator = scenario.cluster.accelerator
-    if Precision.BF16 not in accelerator.achievable_flop_rate:
-        yield "cluster.accelerator", f"{accelerator.name} has no bf16 rate for attention and head"
 
 
 def traffic_is_consistent(scenario: Scenario) -> Iterator[Finding]:
@@ -346,33 +258,6 @@ def three_phases_sum_whole_gradients(scenario: Scenario) -> Iterator[Finding]:
             "software.gradient_all_reduce",
             f"{chosen} needs layout.sharding none, got {scenario.layout.sharding}",
         )
-
-
-def network_is_whole(scenario: Scenario) -> Iterator[Finding]:
-    """Require pure data parallelism on whole images for a convolutional network."""
-    layout, name = scenario.layout, scenario.model.name
-    for axis in ("tensor", "context", "pipeline", "virtual_stages"):
-        degree = getattr(layout, axis)
-        if degree != 1:
-            message = (
-                f"{name} is a convolutional network, of which only data parallelism is simulated"
-            )
-            yield f"layout.{axis}", f"{message}: must be 1, got {degree}"
-    if layout.layers is not None:
-        yield "layout.layers", f"{name} is a convolutional network, which is not cut"
-    if scenario.batch.sequence_length != 1:
-        yield (
-            "batch.sequence_length",
-            f"{name} takes images, each a sequence of 1; got {scenario.batch.sequence_length:,}",
-        )
-    if scenario.recompute.mode is not Recomputation.NONE:
-        yield "recompute", f"{name} is a convolutional network, which recomputes none"
-
-
-def network_is_consistent(network: ConvolutionalNetwork) -> Iterator[Finding]:
-    """Require modules whose shapes go together, without settings that they would ignore."""
-    for message in module_problems(network):
-        yield "model.modules", message
 
 
 def islands_are_consistent(scenario: Scenario) -> Iterator[Finding]:
@@ -436,13 +321,3 @@ CHECKS: tuple[Check, ...] = (
     islands_are_consistent,
 )
 """Rules of every scenario, in the order in which their problems are reported."""
-
-TRANSFORMER_CHECKS: tuple[TransformerCheck, ...] = (
-    sequence_fits_the_positions,
-    model_is_consistent,
-    experts_are_local,
-    heads_divide,
-    layers_fit_the_stages,
-    accelerator_has_bf16,
-)
-"""Rules of scenarios with a transformer."""

@@ -96,7 +96,8 @@ def scenario_of(document: Document, catalog: Catalog, overrides: Sequence[str] =
     try:
         document = resolved(document, catalog, overrides)
     except ScenarioError as error:
-        raise ScenarioError([*error.problems, *_other_problems(document, overrides)]) from None
+        found = (*error.problems, *_other_problems(document, overrides))
+        raise ScenarioError(list(dict.fromkeys(found))) from None
     scenario = validate(Scenario, document)
     problems = [
         Problem(where=str(_mark(document, field)), path=field, message=message)

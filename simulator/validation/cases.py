@@ -69,7 +69,7 @@ def cases_of(row: Row, catalog: Catalog) -> list[Case]:
     Raises
     ------
     UnsupportedError
-        If this version does not simulate what the row describes.
+        If what the row describes is not simulated.
     InvalidError
         If the row contradicts itself or lacks what has no default.
     """

@@ -7,6 +7,7 @@ from fnmatch import fnmatch
 from typing import TYPE_CHECKING
 
 from simulator.errors import SimulatorError
+from simulator.fields import LARGEST_COUNT
 from simulator.validation.sources import run_name
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ Row = dict[str, str]
 
 
 class UnsupportedError(SimulatorError):
-    """A row that describes something this version does not simulate."""
+    """A row that describes something that is not simulated."""
 
 
 class InvalidError(SimulatorError):
@@ -59,20 +60,20 @@ class Cells:
         return value
 
     def count(self, column: str) -> int:
-        """Return a cell as a whole number.
+        """Return a cell as a whole number from 1 on.
 
         Raises
         ------
         InvalidError
-            If it is empty or no whole number.
+            If it is empty or no such number.
         """
         value = self.needed(column)
         try:
             number = float(value)
         except ValueError:
             raise InvalidError(f"{column} must be a number, got {value!r}") from None
-        if number != int(number) or number < 0:
-            raise InvalidError(f"{column} must be a whole number, got {value!r}")
+        if not (1 <= number <= LARGEST_COUNT and number.is_integer()):
+            raise InvalidError(f"{column} must be a whole number, 1 or more, got {value!r}")
         return int(number)
 
     def flag(self, column: str) -> bool:

@@ -1,4 +1,4 @@
-"""Published bandwidth tables of training across islands, beside what the event engine says.
+"""Published bandwidth tables of training across islands, beside what is simulated.
 
 The papers' simulator is a graph of 4 L - 1 tasks a step, tried at the bandwidths of a grid. So is
 this: see `simulator.program.inner_step.equal_layers` and `simulator.metrics.islands.GRID`.
@@ -61,7 +61,7 @@ class Row:
         return ", ".join(parts)
 
     def simulated(self) -> tuple[int, ...]:
-        """Return what the event engine finds, in the same form."""
+        """Return what is simulated, in the same form."""
         islands = Islands(
             count=ISLANDS, link=1.0, latency=0.0, synchronisation=self.synchronisation
         )

@@ -24,8 +24,8 @@ def layout_of(cells: Cells) -> Layout:
     context = cells.count("cp") if cells.text("cp") else 1
     accelerators = cells.count("n_accel")
     data, rest = divmod(accelerators, tensor * pipeline * context)
-    stated = cells.text("dp")
-    if rest or (stated and int(float(stated)) != data):
+    stated = cells.count("dp") if cells.text("dp") else None
+    if rest or stated not in (None, data):
         raise InvalidError(
             f"tp {tensor} x pp {pipeline} x cp {context} x dp {stated or '?'} "
             f"does not make {accelerators} accelerators"

@@ -28,21 +28,20 @@ def model_of(cells: Cells) -> Transformer:
     gated = _gated(cells)
     heads = cells.count("n_heads")
     hidden = cells.count("hidden")
-    multiple = int(cells.text("vocabulary_multiple") or 128)
+    multiple = cells.count("vocabulary_multiple") if cells.text("vocabulary_multiple") else 128
     vocabulary = cells.count("vocab")
     if multiple == 1:
         # An unpadded vocabulary is cut by whole division: the remainder has no rows.
         vocabulary -= vocabulary % cells.count("tp")
     altered = ALTERED in cells.row.get("flags", "")
-    positions = Positions(cells.text("positions") or ("rotary" if gated else "learned"))
-    head_dim = cells.text("head_dim")
+    positions = _positions(cells, gated=gated)
     return Transformer(
         name=cells.row["model"] or "unnamed",
         layers=cells.count("n_layers"),
         hidden=hidden,
         heads=heads,
         kv_heads=cells.count("n_kv_heads") if cells.text("n_kv_heads") else heads,
-        head_dim=int(float(head_dim)) if head_dim else hidden // heads,
+        head_dim=cells.count("head_dim") if cells.text("head_dim") else hidden // heads,
         ffn_hidden=cells.count("ffn_hidden"),
         vocabulary=vocabulary,
         vocabulary_multiple=multiple,
@@ -57,6 +56,13 @@ def model_of(cells: Cells) -> Transformer:
         parallel_block=altered,
         window=WINDOW if altered else 0,
     )
+
+
+def _positions(cells: Cells, *, gated: bool) -> Positions:
+    text = cells.text("positions") or ("rotary" if gated else "learned")
+    if text not in tuple(Positions):
+        raise InvalidError(f"positions must be one of {', '.join(Positions)}, got {text!r}")
+    return Positions(text)
 
 
 def _gated(cells: Cells) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from simulator.catalog import Catalog
 from simulator.documents import validate
 from simulator.hardware.accelerator import Accelerator
+from simulator.hardware.operator_tables import measured_times
 from simulator.processes import map_items
 from simulator.units import MICRO, MILLI, TERA
 from simulator.validation.frames import numbers, run_frame
@@ -116,7 +117,7 @@ def predict_operators(
     part = validate(Accelerator, document)
     timed = _with_numbers(table)
     predict = import_module("simulator.validation.operators").predict
-    measured = import_module("simulator.hardware.operator_tables").measured_us(timed)
+    measured = measured_times(timed)
     rates = timed["tflops"].astype(float) if "tflops" in timed else measured * float("nan")
     return timed.assign(
         family=family_of(table),

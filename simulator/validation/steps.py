@@ -57,7 +57,7 @@ def scenario_of(row: Row, catalog: Catalog, cluster: str = CLUSTER) -> Scenario:
     Raises
     ------
     SimulatorError
-        If the row describes what this version does not simulate, or contradicts itself.
+        If the row describes what is not simulated, or contradicts itself.
     """
     if row.get("n_experts", "0") not in ("", "0"):
         raise SimulatorError("mixture of experts")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from simulator.operators import Convolution, Gemm, Pointwise, PointwiseKind, Role
+from simulator.workload.branches import DROPOUT_MASK
 from simulator.workload.convolutional import ModuleKind, layers_of
 from simulator.workload.linears import linear
 from simulator.workload.steps import Block, Saved, Step
@@ -21,9 +22,6 @@ from simulator.workload.steps import Block, Saved, Step
 if TYPE_CHECKING:
     from simulator.workload.convolutional import ConvolutionalNetwork, Layer
     from simulator.workload.steps import Shard
-
-MASK = 1.0
-"""Bytes per element of a dropout mask."""
 
 
 class Passes(NamedTuple):
@@ -109,7 +107,7 @@ class _Layer:
             return
         if self.layer.module.dropout:
             self._add_passes(blocks[-1], "dropout", DROPOUT, self._inputs)
-            blocks[-1].saved.append(Saved("dropout", MASK * self._inputs))
+            blocks[-1].saved.append(Saved("dropout", DROPOUT_MASK * self._inputs))
         name, parameters = self.layer.name, self.layer.weights + self.layer.biases
         block = self._opened(name, parameters, self._inputs)
         blocks.append(block)

@@ -177,6 +177,19 @@ def test_host_work_does_not_slow_down() -> None:
     assert extra == pytest.approx(computed, rel=1e-9)
 
 
+def test_a_lost_node_gives_no_bandwidth_back() -> None:
+    """Other jobs keep their share of the links of every replica, moved or not."""
+    scenario = load_scenario(SCENARIOS / "llama-70b-1024.yaml")
+    busy = replace(scenario, network=replace(scenario.network, background=0.3))
+    whole, lost = (
+        simulate(busy, perturbations=Perturbations(lost_nodes=nodes)).summary
+        for nodes in ((), (3,))
+    )
+    assert lost["step_time_s"] >= whole["step_time_s"]
+    pipeline = [part["breakdown_s"]["exposed_pipeline"] for part in (whole, lost)]
+    assert pipeline[1] >= pipeline[0]
+
+
 def test_lost_nodes_split_the_replicas_whose_links_change() -> None:
     """A rack of two nodes less: pods of 3,072 no longer end where every 24th replica ends.
 
@@ -190,7 +203,7 @@ def test_lost_nodes_split_the_replicas_whose_links_change() -> None:
     allocation = without_nodes(CONTIGUOUS, (3, 2), 16384, scenario.cluster)
     slots = slots_of(allocation, 16384, scenario.cluster)
     assert slots[[15, 16, 16383]].tolist() == [15, 32, 16399]
-    links = replica_links(scenario.layout, scenario.cluster, slots)
+    links = replica_links(scenario.layout, scenario.cluster, slots, scenario.network)
     usual = priced.plan.placement.stage_links
     farther = {
         replica: [stage for stage in range(15) if own[stage].tier > usual[stage].tier]

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from simulator import load_scenario, simulate
-from simulator.hardware.three_phase import InterNode, exchange
+from simulator.hardware.patterns import Pattern
+from simulator.hardware.three_phase import exchange
 from simulator.program.build import make_plan
 from simulator.units import HOUR
 
@@ -95,13 +96,13 @@ def test_halving_and_doubling_is_three_times_faster_than_a_ring() -> None:
     buffers = [4.0 * block.parameters for block in plan.stages[0].blocks]
     ring, halving = (
         sum(exchange(n_bytes, algorithm, span, cluster).time for n_bytes in buffers)
-        for algorithm in (InterNode.RING, InterNode.HALVING_DOUBLING)
+        for algorithm in (Pattern.RING, Pattern.HALVING_DOUBLING)
     )
     assert ring / halving == pytest.approx(3.0, rel=0.15)
     # "much better … for buffer sizes up to a million elements", alike for large ones.
     by_elements = {
-        elements: exchange(4.0 * elements, InterNode.RING, span, cluster).time
-        / exchange(4.0 * elements, InterNode.HALVING_DOUBLING, span, cluster).time
+        elements: exchange(4.0 * elements, Pattern.RING, span, cluster).time
+        / exchange(4.0 * elements, Pattern.HALVING_DOUBLING, span, cluster).time
         for elements in (1e4, 1e6, 25e6)
     }
     assert by_elements[1e4] > 5

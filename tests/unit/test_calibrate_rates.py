@@ -89,6 +89,28 @@ def test_a_table_is_read_without_what_its_timer_adds() -> None:
     assert max(map(abs, log_errors(PART, rows))) < 1e-9
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("dtype,m,n,k,time_us\nbf16,a,8,8,5\n", "cannot be read as a table of GEMMs"),
+        ("dtype,m,n,k,time_us\nbf16,8192,8192,8192,\n", "column time_us has an empty cell"),
+        ("dtype,m,n,k,time_us\nbf16,64,64,64,5\n", "nothing to fit"),
+        ("m,n,k,time_us\n8,8,8,5\n", "a table of GEMMs has a column dtype"),
+        ("op,bytes_moved,rows,cols,time_us\nnorm,1,2,3,x\n", "column time_us must hold numbers"),
+        (
+            "backend,pass,batch,heads,kv_heads,seq,head_dim,causal,time_us\nnew,fwd,1,2,2,8,8,1,5\n",
+            "a wrong row (backend new",
+        ),
+    ],
+)
+def test_tables_with_mistakes_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(text)
+    with pytest.raises(SimulatorError) as refusal:
+        calibrate_operators([path], accelerator="h200-sxm", out=None, profiles=[])
+    assert message in str(refusal.value)
+
+
 def test_the_written_profile_predicts_the_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -65,7 +65,8 @@ def refused(run: str, **cells: str) -> tuple[str, str]:
 
 def test_cells_take_defaults_and_remember_them() -> None:
     source = Source("stack", "a test", defaults={"mbs": "2", "vpp": "1"})
-    cells = Cells({"source": "s", "mbs": "", "vpp": " 4.0 ", "tp": "x", "pp": "1.5"}, source)
+    row = {"source": "s", "mbs": "", "vpp": " 4.0 ", "tp": "x", "pp": "1.5", "cp": "0", "dp": "inf"}
+    cells = Cells(row, source)
     assert cells.count("mbs") == 2
     assert cells.count("vpp") == 4
     assert cells.text("absent") == ""
@@ -74,7 +75,9 @@ def test_cells_take_defaults_and_remember_them() -> None:
     for column, message in (
         ("absent", "absent is empty, and the source s gives none"),
         ("tp", "tp must be a number, got 'x'"),
-        ("pp", "pp must be a whole number, got '1.5'"),
+        ("pp", "pp must be a whole number, 1 or more, got '1.5'"),
+        ("cp", "cp must be a whole number, 1 or more, got '0'"),
+        ("dp", "dp must be a whole number, 1 or more, got 'inf'"),
     ):
         with pytest.raises(InvalidError, match=message):
             cells.count(column)

@@ -297,6 +297,15 @@ def test_show_prints_sources() -> None:
             ("run", TOY, "--set", "network={routing: adaptive, flows_per_pair: 4}"),
             "but routing is adaptive",
         ),
+        (("run", "llama-8b-2-islands", "--slow-rank", "1:2"), "simulated for one job alone"),
+        (("collective", "all_reduce", "--cluster", "h100-ndr400", "--ranks", "0"), "at least 1"),
+        (
+            (
+                *("collective", "all_to_all", "--cluster", "h100-ndr400", "--ranks", "65536"),
+                *("--imbalance", "2"),
+            ),
+            "4,294,901,760 pairs",
+        ),
         (("run", "no-such-scenario"), "unknown scenario"),
         (("run", "no/such/file.yaml"), "no such file"),
         (("run", ROOT), "is a directory"),

@@ -32,7 +32,7 @@ from simulator.hardware.collective_traffic import (
 )
 from simulator.hardware.members import Members, members_of
 from simulator.hardware.pattern_choice import possible, usual_pattern
-from simulator.hardware.patterns import Pattern, double_tree, halving
+from simulator.hardware.patterns import Pattern, double_tree, halving, halving_steps
 from simulator.operators import Collective
 
 if TYPE_CHECKING:
@@ -244,6 +244,10 @@ def test_halving_reduces_every_part_of_every_rank(ranks: int) -> None:
     # All but the largest block hand on all that they hold.
     assert held[largest:] == pytest.approx(1 - kept[largest:])
     assert held[:largest] == pytest.approx(1.0)
+
+
+def test_halving_takes_the_steps_that_it_is_priced_with() -> None:
+    assert [len(halving(ranks)) for ranks in range(1, 80)] == [*map(halving_steps, range(1, 80))]
 
 
 def test_rings_round_a_torus_load_all_links_of_all_axes_alike() -> None:

@@ -69,9 +69,26 @@ def test_a_row_is_what_a_run_says(over_clusters: dict[str, Any]) -> None:
     assert row["line_rate_gbit_per_s"] == pytest.approx(400)
 
 
+def test_image_models_are_compared_by_their_own_convention(tmp_path: Path) -> None:
+    images = make_points(("p100-50g", "h100-ndr400"), [])
+    job = Job(ROOT / "scenarios" / "resnet50-256-p100.yaml", (), "auto")
+    summary = comparison.compare(job, images, workers=1, knee=False)
+    shares = {name: share for name, share in summary["rows"][0].items() if name.startswith("mfu_")}
+    assert list(shares) == ["mfu_convolutions"]
+    assert 0 < shares["mfu_convolutions"] < 1
+    write_comparison(summary, COLUMNS, tmp_path)
+    assert "MFU by convolutions" in (tmp_path / FILES["markdown"]).read_text()
+
+
+def test_rows_say_that_islands_exchange_beside_them() -> None:
+    job = Job(ROOT / "scenarios" / "llama-8b-2-islands.yaml", (), "auto")
+    row = measure_point(job, make_points(("h100-ndr400",), [])[0])
+    assert "all this on one island" in row["notes"]
+
+
 def test_every_row_has_every_column_in_order(over_clusters: dict[str, Any]) -> None:
     for row in over_clusters["rows"]:
-        assert list(row) == list(COLUMNS)
+        assert list(row) == [name for name in COLUMNS if name != "mfu_convolutions"]
 
 
 def test_what_does_not_go_together_is_a_row_with_its_reason() -> None:

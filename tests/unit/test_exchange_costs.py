@@ -15,7 +15,7 @@ from simulator.errors import SimulatorError
 from simulator.hardware.accelerator import Accelerator
 from simulator.hardware.exchange_model import ExchangeModel, ExchangePass
 from simulator.hardware.operator_costs import operator_time
-from simulator.hardware.operator_tables import exchanges_of, measured_us
+from simulator.hardware.operator_tables import exchanges_of, measured_times
 from simulator.operators import ExpertExchange
 from simulator.validation.operators import predict
 
@@ -122,4 +122,4 @@ def test_a_row_took_what_its_parts_took() -> None:
         for a in ("dispatch", "combine")
         for b, t in [("transmit", 5.0), ("notify", 1.0)]
     }
-    assert measured_us(pd.DataFrame([times])).tolist() == [12.0]
+    assert measured_times(pd.DataFrame([times])).tolist() == [12.0]

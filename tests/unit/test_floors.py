@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(simulator.__file__).parent
 FLOORS = (
-    ("units", "errors", "processes"),
+    ("units", "errors", "processes", "ranges"),
     ("fields", "yaml_text"),
     ("precision", "mistakes"),
     ("operators", "documents"),

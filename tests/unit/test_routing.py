@@ -17,7 +17,7 @@ from simulator.operators import Axis, Collective
 from simulator.parallel.layout import Layout
 from simulator.parallel.network import RESIDUAL_LOSS, Network, Routing
 from simulator.parallel.placement import place, span_of
-from simulator.parallel.routing import Traffic, fullest, routed, wire_share
+from simulator.parallel.routing import Rings, fullest, routed, wire_share
 from simulator.parallel.slots import CONTIGUOUS
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def largest_load(balls: int, bins: int) -> list[float]:
 def loads(network_of: list[Network]) -> NDArray[np.float64]:
     members = pairs_across_two_leaves()
     span, _ = span_of(members, CLUSTER)
-    return np.array([fullest(span, Traffic(members, 0), CLUSTER, n) for n in network_of])
+    return np.array([fullest(span, Rings(members, 0), CLUSTER, n) for n in network_of])
 
 
 def test_eight_flows_on_eight_uplinks() -> None:
@@ -95,7 +95,7 @@ def test_the_slowest_flow_waits_for_its_uplink() -> None:
     members = pairs_across_two_leaves()
     span, _ = span_of(members, CLUSTER)
     (load,) = loads([ecmp()])
-    assert wire_share(span, Traffic(members, 0), CLUSTER, ecmp()) == pytest.approx(1 / load)
+    assert wire_share(span, Rings(members, 0), CLUSTER, ecmp()) == pytest.approx(1 / load)
 
 
 def test_oversubscription_is_not_counted_twice() -> None:
@@ -105,9 +105,9 @@ def test_oversubscription_is_not_counted_twice() -> None:
     members = pairs_across_two_leaves()
     span, _ = span_of(members, cluster)
     assert span.contention == 2.0
-    load = fullest(span, Traffic(members, 0), cluster, ecmp())
+    load = fullest(span, Rings(members, 0), cluster, ecmp())
     assert load >= 2.0
-    share = wire_share(span, Traffic(members, 0), cluster, ecmp())
+    share = wire_share(span, Rings(members, 0), cluster, ecmp())
     assert share / span.contention == pytest.approx(1 / load)
 
 
@@ -116,20 +116,20 @@ def test_under_one_leaf_there_is_one_way() -> None:
     span, _ = span_of(members, CLUSTER)
     assert span.tier == 1
     for network in (ecmp(), Network(routing=Routing.ADAPTIVE)):
-        assert wire_share(span, Traffic(members, 0), CLUSTER, network) == 1.0
+        assert wire_share(span, Rings(members, 0), CLUSTER, network) == 1.0
 
 
 def test_inside_a_node_there_is_no_network() -> None:
     span = GroupSpan(ranks=4, ranks_per_node=4, nodes=1, tier=0)
-    traffic = Traffic(np.arange(4)[None], 0)
-    assert wire_share(span, traffic, CLUSTER, Network(background=0.5)) == 1.0
+    rings = Rings(np.arange(4)[None], 0)
+    assert wire_share(span, rings, CLUSTER, Network(background=0.5)) == 1.0
 
 
 def test_adaptive_routing_loses_what_is_stated() -> None:
     members = pairs_across_two_leaves()
     span, _ = span_of(members, CLUSTER)
     adaptive = Network(routing=Routing.ADAPTIVE, background=0.2)
-    share = wire_share(span, Traffic(members, 0), CLUSTER, adaptive)
+    share = wire_share(span, Rings(members, 0), CLUSTER, adaptive)
     assert share == pytest.approx(0.8 * (1 - RESIDUAL_LOSS))
 
 
@@ -142,8 +142,8 @@ def test_rails_have_leaves_of_their_own() -> None:
     members = pairs_across_two_leaves()[[0, 4]]  # both in slot 0 of their nodes
     for cluster, expected in ((rails, 1 / 16), (CLUSTER, (7 / 8) ** 4)):
         span, _ = span_of(members, cluster)
-        traffic = Traffic(members, 0)
-        drawn = [fullest(span, traffic, cluster, ecmp(seed)) for seed in range(400)]
+        rings = Rings(members, 0)
+        drawn = [fullest(span, rings, cluster, ecmp(seed)) for seed in range(400)]
         assert np.mean(np.array(drawn) == 1.0) == pytest.approx(expected, abs=0.05)
 
 

@@ -17,6 +17,7 @@ from simulator.metrics.breakdown import NAMES, Breakdown
 from simulator.metrics.summary import recomputed_flops_per_token, summarise
 from simulator.parallel.blocks import Recomputation, Recompute
 from simulator.parallel.layout import Layout, Sharding
+from simulator.parallel.network import Network
 from simulator.parallel.slots import Allocation, NodeChoice
 from simulator.workload.flops import Convention, forward_flops_per_token, model_flops_per_token
 
@@ -174,3 +175,13 @@ def test_assumptions_name_what_this_job_simplifies(result: Result) -> None:
     assert [note for note in result.summary["assumptions"] if "stragglers" in note]
     uneven = simulate(job(Layout(pipeline=3, data=1), micro_batches=3)).summary
     assert [note for note in uneven["assumptions"] if "Layers do not divide" in note]
+
+
+def test_spread_ranks_keep_the_assumptions_about_the_network() -> None:
+    plain = job(LAYOUT)
+    software = replace(plain.software, step_jitter=0.02)
+    busy = replace(plain, software=software, network=Network(background=0.25))
+    notes = simulate(busy).summary["assumptions"]
+    assert [note for note in notes if "spread by 2 % of the step" in note]
+    assert [note for note in notes if "Other jobs take 25%" in note]
+    assert not [note for note in notes if "No other job" in note or "No background" in note]

@@ -14,9 +14,9 @@ from simulator import load_scenario, simulate
 from simulator.engine.events import play_events
 from simulator.errors import ScenarioError
 from simulator.hardware.collectives import GroupSpan
+from simulator.hardware.patterns import Pattern
 from simulator.hardware.three_phase import (
     SMALLEST_NCCL_BUFFER,
-    InterNode,
     exchange,
     steps,
     three_phases,
@@ -28,7 +28,7 @@ from simulator.program.tasks import Lane
 RESNET = load_scenario(Path(__file__).parents[2] / "scenarios" / "resnet50-256-p100.yaml")
 CLUSTER = RESNET.cluster
 SPAN = GroupSpan(ranks=256, ranks_per_node=8, nodes=32, tier=1)
-RING, HALVING = InterNode.RING, InterNode.HALVING_DOUBLING
+RING, HALVING = Pattern.RING, Pattern.HALVING_DOUBLING
 
 
 @pytest.mark.parametrize(
