@@ -74,7 +74,7 @@ def headline(summary: Mapping[str, Any]) -> str:
 def notes_of(summary: Mapping[str, Any]) -> list[str]:
     """Return what a reader must know to read the ranking."""
     near, best = summary["near_ties"] - 1, summary["best"][0]
-    within = f"within {percent_text(summary['near_tie'])} of the best"
+    within = f"within {percent_text(summary['near_tie'])} of the fastest"
     if near == 0:
         return [f"No other layout is {within}.", *summary["notes"]]
     told = (

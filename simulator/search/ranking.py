@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 OBJECTIVES: Final = ("step_time", "memory_headroom", "cost")
 NEAR: Final = 0.01
-"""Relative difference in step time below which the model cannot tell layouts apart (assumed: the
-validation report's rankings swap pairs of measured layouts mostly within it)."""
+"""Relative difference in step time below which layouts count as alike (assumed: below the error of
+the model's step times; how much of that error two layouts share is not measured)."""
 EQUAL: Final = 1e-9
 """Relative difference below which two step times are the same number."""
 TELLING: Final = 0.0005
@@ -124,12 +124,12 @@ def near_misses(results: NDArray[np.void], best: float, capacity: float, most: i
 
 
 def roomiest(results: NDArray[np.void], ranked: Indices) -> Indices:
-    """Return the layout, of those within `NEAR` of the first in time, that needs least memory.
+    """Return the layout, of those within `NEAR` of the fastest, that needs least memory.
 
     Shape ``(1,)``. The model cannot tell near ties apart in time; it can in memory.
     """
     time = results["step_time"][ranked]
-    near = ranked[time <= (1 + NEAR) * time[0]]
+    near = ranked[time <= (1 + NEAR) * time.min()]
     chosen: Indices = near[[np.argmin(results["peak_memory"][near])]]
     return chosen
 

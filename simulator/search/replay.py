@@ -78,8 +78,7 @@ def replayed(
         Replayed(
             found[at].candidate,
             {
-                **told_of(scenario, rows, results, found[at].candidate),
-                "step_time_s": times[at],
+                **told_of(scenario, rows, results, found[at].candidate, step_time=times[at]),
                 "alike": found[at].alike,
                 "standing": standing(times[at], best["step_time_s"], first=at == order[0]),
                 "bubble_fraction": summaries[at]["bubble_fraction"],
@@ -95,11 +94,22 @@ def replayed(
 
 
 def told_of(
-    scenario: Scenario, rows: Rows, results: NDArray[np.void], number: int
+    scenario: Scenario,
+    rows: Rows,
+    results: NDArray[np.void],
+    number: int,
+    *,
+    step_time: float | None = None,
 ) -> dict[str, Any]:
-    """Return a layout and its results as plain values, by the names of `columns_of`."""
+    """Return a layout and its results as plain values, by the names of `columns_of`.
+
+    ``step_time`` takes the place of that of the results, if given [s].
+    """
     one = slice(number, number + 1)
-    columns = columns_of(scenario, rows[one], results[one])
+    result = results[one].copy()
+    if step_time is not None:
+        result["step_time"] = step_time
+    columns = columns_of(scenario, rows[one], result)
     told = {name: column[0].item() for name, column in columns.items()}
     return told | {"other_size": told["accelerators"] != scenario.accelerators}
 

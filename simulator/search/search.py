@@ -156,7 +156,7 @@ def _ranked(scenario: Scenario, by: str, rows: Rows, results: NDArray[np.void]) 
         )
     chosen = front(results, ranked)
     played = replayed(scenario, by, rows, results, places(ranked, results, SHOWN))
-    time = float(results["step_time"][ranked[0]])
+    fastest = float(results["step_time"][chosen[0]])
 
     def told(found: NDArray[np.int64]) -> list[dict[str, Any]]:
         return [told_of(scenario, rows, results, number) for number in found.tolist()]
@@ -172,10 +172,10 @@ def _ranked(scenario: Scenario, by: str, rows: Rows, results: NDArray[np.void]) 
         "capacity_gib": capacity / GIB,
         "near_tie": NEAR,
         "best": [place.told for place in played],
-        "near_ties": int(np.count_nonzero(results["step_time"][ranked] <= (1 + NEAR) * time)),
+        "near_ties": int(np.count_nonzero(results["step_time"][ranked] <= (1 + NEAR) * fastest)),
         "roomiest_near_tie": told(roomiest(results, ranked))[0],
         "front": told(chosen),
-        "near_misses": told(near_misses(results, time, capacity, MISSES)),
+        "near_misses": told(near_misses(results, fastest, capacity, MISSES)),
         "notes": _notes(scenario),
     }
     rent = rent_of(scenario)

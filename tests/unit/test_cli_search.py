@@ -221,6 +221,8 @@ def test_near_ties_are_said_to_be_such() -> None:
         "notes": [],
     }
     (told,) = notes_of(summary)
-    assert told.startswith("3 other layouts are within 1.0% of the best: near ties")
+    assert told.startswith("3 other layouts are within 1.0% of the fastest: near ties")
     assert told.endswith("leaves the most memory: 39.0 GiB.")
-    assert notes_of(summary | {"near_ties": 1}) == ["No other layout is within 1.0% of the best."]
+    assert notes_of(summary | {"near_ties": 1}) == [
+        "No other layout is within 1.0% of the fastest."
+    ]
