@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -13,6 +11,7 @@ from rich.table import Table
 from simulator.catalog import Catalog
 from simulator.cli.collective_rows import Case, all_rows, library_rows, pattern_rows
 from simulator.cli.message_sizes import parsed_sizes, size_text
+from simulator.cli.output import write_json
 from simulator.documents import did_you_mean, validate
 from simulator.errors import SimulatorError
 from simulator.hardware.cluster import Cluster
@@ -62,7 +61,7 @@ def print_collective(
     rows, notes = _rows(case, algorithm, parsed_sizes(sizes))
     facts = _facts(case, cluster)
     if as_json:
-        sys.stdout.write(json.dumps({**facts, "sizes": rows, "notes": notes}, indent=2) + "\n")
+        write_json({**facts, "sizes": rows, "notes": notes})
     else:
         _print(facts, rows, notes)
 

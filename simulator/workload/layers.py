@@ -66,7 +66,8 @@ def embedding(model: Transformer, shard: Shard, kernels: Kernels) -> Block:
 
     The vocabulary is split over the tensor group; partial rows are summed by one collective.
     The gradient is dense: zeroed, scattered into, and added to the gradient buffer by a pass of its
-    own in every stack. Ids are neglected as activations, learned positions as traffic.
+    own in every stack. Neglected: ids as activations, learned positions and the embedding's own
+    norm as traffic.
     """
     builder = _Builder(model, shard, kernels)
     elements = float(shard.tokens * model.hidden)
