@@ -35,6 +35,7 @@ def compare_scenario(
     out: Path | None,
     as_json: bool,
     knee: bool,
+    best_layout: bool,
     workers: int | None,
     engine: str,
     profiles: Sequence[Path],
@@ -49,7 +50,7 @@ def compare_scenario(
     named = [name.strip() for text in clusters for name in text.split(",")]
     points = make_points(named, [parse_sweep(text) for text in sweeps], overrides, on_cluster)
     path = scenario_path(scenario, Catalog(tuple(profiles)))
-    job = Job(path, tuple(profiles), engine)
+    job = Job(path, tuple(profiles), engine, best_layout)
     with progress_bar("comparing", tasks(points, knee=knee)) as advance:
         summary = compare(job, points, knee=knee, workers=workers, advance=advance)
     files = _write(summary, out) if out is not None else {}

@@ -194,6 +194,12 @@ def compare(
             "--knee/--no-knee", help="Search the bandwidth that 90, 95 and 99 % of the speed need."
         ),
     ] = True,
+    best_layout: Annotated[
+        bool,
+        typer.Option(
+            "--best-layout", help="Give every row the fastest layout that fits there, by search."
+        ),
+    ] = False,
     workers: Workers = None,
     engine: Engine = "auto",
     profiles: Profiles = None,
@@ -215,6 +221,7 @@ def compare(
         out=out,
         as_json=json,
         knee=knee,
+        best_layout=best_layout,
         workers=workers,
         engine=engine,
         profiles=profiles or [],

@@ -54,8 +54,8 @@ def compare(
 ) -> dict[str, Any]:
     """Return the summary of a comparison; all values are plain.
 
-    Keys: ``swept`` (fields), ``shared`` (what all rows have in common),
-    ``knee_columns`` (share of the compute-bound speed by column), ``rows``
+    Keys: ``best_layout`` (whether each row has its own), ``swept`` (fields), ``shared`` (what all
+    rows have in common), ``knee_columns`` (share of the compute-bound speed by column), ``rows``
     (`columns.COLUMNS` and the swept fields; absent values are None) and ``notes``.
 
     Parameters
@@ -83,7 +83,7 @@ def compare(
         partial(_measured, job),
         work,
         workers=workers,
-        here=len(points) + STEPS_OF_A_KNEE * len(searched) <= FEW_STEPS,
+        here=not job.best_layout and len(points) + STEPS_OF_A_KNEE * len(searched) <= FEW_STEPS,
         advance=advance,
     )
     rows = done[: len(points)]
@@ -97,6 +97,7 @@ def compare(
     swept = [key for key, _ in points[0].settings]
     return {
         "schema_version": SCHEMA_VERSION,
+        "best_layout": job.best_layout,
         "swept": swept,
         "shared": _shared(rows),
         "knee_columns": dict(KNEES) if knee else {},

@@ -19,11 +19,13 @@ from simulator.errors import (
 )
 from simulator.operators import Axis
 from simulator.report.comparison_words import OVER_MEMORY, REFUSED, TRANSFERRED
+from simulator.report.search_tables import layout_text
 from simulator.scenario import load_scenario
 from simulator.scenario.loading import full_key, load_sources
 from simulator.units import GBIT_PER_S, HOUR, MEGA
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from simulator.comparison.points import Point
@@ -45,11 +47,19 @@ class Job:
     scenario: Path
     profiles: tuple[Path, ...]
     engine: str
+    best_layout: bool = False
+    """Whether each point gets the fastest layout that fits there instead of the scenario's own."""
 
     def load(self, point: Point, *, line_rate: bool = True) -> Scenario:
         """Return the scenario of a point."""
         overrides = point.all_overrides(line_rate=line_rate)
-        return load_scenario(self.scenario, overrides=overrides, profiles=self.profiles)
+        scenario = load_scenario(self.scenario, overrides=overrides, profiles=self.profiles)
+        if not self.best_layout:
+            return scenario
+        from simulator.search.candidates import scenario_of  # noqa: PLC0415 - numba is slow
+        from simulator.search.search import search_layouts  # noqa: PLC0415 - as above
+
+        return scenario_of(scenario, search_layouts(scenario, workers=1).best)
 
 
 def measure_point(job: Job, point: Point) -> dict[str, Any]:
@@ -78,7 +88,7 @@ def measure_point(job: Job, point: Point) -> dict[str, Any]:
         **_figures(scenario, summary),
         **_bill(scenario, summary, changed=_changes_the_cluster(point)),
         "kernels": _kernels(job, point),
-        "notes": _notes(scenario, summary),
+        "notes": "; ".join(_notes(job, scenario, summary)),
     }
 
 
@@ -169,23 +179,33 @@ def _changes_the_cluster(point: Point) -> bool:
     return any(key.startswith("cluster.") and not key.startswith("cluster.price") for key in keys)
 
 
-def _notes(scenario: Scenario, summary: dict[str, Any]) -> str:
-    """Return what a reader of the row should know of how groups sit on this cluster."""
+def _notes(job: Job, scenario: Scenario, summary: dict[str, Any]) -> Iterator[str]:
+    """Yield what a reader of the row should know of its layout and how groups sit there."""
+    if job.best_layout:
+        yield f"best layout: {layout_text(_searched_layout(summary))}"
     size = scenario.cluster.node.accelerators
-    notes = [
-        f"{group['axis']} groups of {group['ranks']} cross nodes of {size}"
-        for group in summary["groups"]
-        if group["axis"] in (Axis.TENSOR, Axis.CONTEXT) and group["nodes"] > 1
-    ]
-    notes += [
-        f"{group['axis']} traffic asks {group['contention']:.2f} times what the uplinks carry"
-        for group in summary["groups"]
-        if group["contention"] > 1
-    ]
+    for group in summary["groups"]:
+        if group["axis"] in (Axis.TENSOR, Axis.CONTEXT) and group["nodes"] > 1:
+            yield f"{group['axis']} groups of {group['ranks']} cross nodes of {size}"
+    for group in summary["groups"]:
+        if group["contention"] > 1:
+            times = f"{group['contention']:.2f} times"
+            yield f"{group['axis']} traffic asks {times} what the uplinks carry"
     if "islands" in summary:
         mean = summary["islands"]["mean_step_time_s"]
-        notes.append(f"all this on one island; {mean:.3g} s per step with the exchanges")
-    return "; ".join(notes)
+        yield f"all this on one island; {mean:.3g} s per step with the exchanges"
+
+
+def _searched_layout(summary: dict[str, Any]) -> dict[str, Any]:
+    """Return the layout of a summary as a search tells it."""
+    return {
+        **summary["layout"],
+        "order": " ".join(summary["layout"]["order"]),
+        "micro_batch": summary["batch"]["micro_batch"],
+        "schedule": summary["schedule"],
+        "recompute": summary["recompute"]["mode"],
+        "recompute_every": summary["recompute"]["every"],
+    }
 
 
 def _kernels(job: Job, point: Point) -> str:

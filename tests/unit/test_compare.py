@@ -28,6 +28,7 @@ from simulator.report.comparison_results import FILES, write_comparison
 from simulator.report.comparison_tables import listings, markdown
 from simulator.report.comparison_words import field_words, title
 from simulator.scenario import load_scenario
+from simulator.search.search import search_layouts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,6 +68,21 @@ def test_a_row_is_what_a_run_says(over_clusters: dict[str, Any]) -> None:
     assert sum(row[part] for part in PARTS) == pytest.approx(row["step_time_s"], rel=1e-9)
     assert row["exposed_data_s"] == summary["breakdown_s"]["exposed_data"]
     assert row["line_rate_gbit_per_s"] == pytest.approx(400)
+
+
+def test_every_cluster_gets_its_best_layout() -> None:
+    """The smaller memory of an A100 wants more tensor parallelism than the H200's."""
+    space = "space={tensor: [1, 2, 4], pipeline: [1], context: [1], micro_batch: [1, 2]}"
+    points = make_points(("a100-hdr200", "h200-ndr400"), [], (*SIXTEEN, space))
+    job = Job(SCENARIO, (), "auto", best_layout=True)
+    summary = comparison.compare(job, points, workers=1, knee=False)
+    assert summary["best_layout"]
+    for row, point in zip(summary["rows"], points, strict=True):
+        found = search_layouts(Job(SCENARIO, (), "auto").load(point), workers=1)
+        assert row["step_time_s"] == pytest.approx(found.summary["best"][0]["step_time_s"])
+        assert row["status"] == "ok"
+        assert row["notes"].startswith("best layout: ")
+    assert len({row["layout"] for row in summary["rows"]}) == 2
 
 
 def test_image_models_are_compared_by_their_own_convention(tmp_path: Path) -> None:

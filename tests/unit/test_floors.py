@@ -29,7 +29,8 @@ FLOORS = (
     ("metrics",),
     ("report",),
     ("api",),
-    ("calibration", "comparison", "search", "validation"),
+    ("calibration", "search", "validation"),
+    ("comparison",),
     ("cli",),
 )
 """Rooms from the ground up. Rooms of one floor do not know each other."""
