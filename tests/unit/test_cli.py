@@ -351,7 +351,8 @@ main()
 """The command, saying when its engine starts: a signal sent earlier would meet the imports."""
 
 
-LONG = ("--engine", "simpy", "--set", "batch.global_batch=20000")
+LONG = ("--engine", "simpy", "--set", "batch.global_batch=200000")
+"""Ten seconds of playing: a machine that stalls does not end before the signal comes."""
 
 
 def test_interrupting_leaves_no_files(tmp_path: Path) -> None:
