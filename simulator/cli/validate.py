@@ -36,6 +36,7 @@ def validate_table(
     as_json: bool,
     workers: int | None,
     split: str | None,
+    by: str | None,
     accelerator: str | None,
     profiles: Sequence[Path],
 ) -> None:
@@ -53,6 +54,10 @@ def validate_table(
     kind = kind_of(table, path)
     if accelerator is not None and kind is not TableKind.OPERATORS:
         raise SimulatorError("--accelerator is for tables of operators; others name their parts")
+    columns = [name.strip() for name in by.split(",")] if by is not None else []
+    if columns and kind is not TableKind.RUNS:
+        raise SimulatorError("--by is for tables of runs; others are grouped by what they time")
+    statistics.require_grouping(columns)
     with progress_bar(f"predicting {kind}", len(table)) as advance:
         if kind in (TableKind.RUNS, TableKind.STEPS):
             runs = kind is TableKind.RUNS
@@ -67,6 +72,8 @@ def validate_table(
     if split is not None and "split" in frame:
         frame = frame[frame["split"] == split]
     report = _report(kind, frame)
+    if columns:
+        report["by"] = statistics.by_columns(frame, columns)
     files = _write(kind, frame, report, out, path.name) if out is not None else []
     if as_json:
         _print_json(kind, report, files)
@@ -124,13 +131,15 @@ def _print_tables(kind: TableKind, report: Any, files: Sequence[Path]) -> None: 
     import pandas as pd  # noqa: PLC0415 - slow, and --help must not pay for it
 
     from simulator.report.validation_tables import (  # noqa: PLC0415 - as above
+        columns_table,
         error_table,
         validation_tables,
     )
 
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
     if kind is TableKind.RUNS:
-        for part in validation_tables(report):
+        grouped = report.get("by")
+        for part in [columns_table(grouped)] if grouped else validation_tables(report):
             console.print(part)
     else:
         title = f"Predicted and measured {kind}, errors in percent"

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from simulator.engine.machine_code import compiler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
     Indices = NDArray[np.int64]
-
-Function = TypeVar("Function", bound="Callable[..., object]")
 
 
 class Kernels(NamedTuple):
@@ -45,18 +45,10 @@ def available() -> bool:
 
 @cache
 def compiled() -> Kernels | None:
-    """Return the kernels as machine code, None if numba is missing or refuses this Python."""
-    try:
-        import numba  # noqa: PLC0415 - costs a third of a second, and small programs do without
-    except ImportError:
+    """Return the kernels as machine code, None where there is no `compiler`."""
+    machine_code = compiler()
+    if machine_code is None:
         return None
-
-    def machine_code(function: Function) -> Function:
-        try:
-            return cast("Function", numba.njit(cache=True, nogil=True)(function))
-        except RuntimeError:  # no directory can be written: every process compiles for itself
-            return cast("Function", numba.njit(nogil=True)(function))
-
     return Kernels(
         machine_code(play_lanes),
         machine_code(play_copies),

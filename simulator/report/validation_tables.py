@@ -64,6 +64,8 @@ SOURCE_COLUMNS: Final[Mapping[str, str]] = {
     "memory": "mem.\n%",
 }
 """Headings of the table by source, in two lines."""
+BY_SOURCE_ONLY: Final = frozenset({"top", "regret", "memory"})
+"""Figures that leave their room to the names of groups by other columns."""
 ONE_LINE: Final = {
     name: text.replace("-\n", "").replace("\n", " ") for name, text in SOURCE_COLUMNS.items()
 }
@@ -133,6 +135,28 @@ def source_table(summary: Mapping[str, Any], split: str) -> Table:
     for source in summary["sources"]:
         if source["split"] == split:
             table.add_row(Text(source["source"]), *source_cells(source).values())
+    return table
+
+
+def columns_table(groups: Sequence[Mapping[str, Any]]) -> Table:
+    """Return the figures of a table by source for groups of rows by other columns.
+
+    Parameters
+    ----------
+    groups
+        As `simulator.validation.statistics.by_columns` returns them.
+    """
+    names = [*groups[0]["group"]]
+    table = _table("By " + ", ".join(name.replace("_", " ") for name in names))
+    for name in (*names, "split"):
+        table.add_column(name.replace("_", " "), overflow="fold")
+    shown = [name for name in SOURCE_COLUMNS if name not in BY_SOURCE_ONLY]
+    for name in shown:
+        table.add_column(SOURCE_COLUMNS[name], justify="right", no_wrap=True)
+    for line in groups:
+        named = [UNKNOWN if value is None else str(value) for value in line["group"].values()]
+        cells = source_cells(line)
+        table.add_row(*map(Text, (*named, line["split"])), *(cells[name] for name in shown))
     return table
 
 

@@ -8,9 +8,11 @@ layout.
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from simulator.engine.machine_code import compiler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Indices = NDArray[np.int64]
     Narrow = NDArray[np.int32]
-
-Function = TypeVar("Function", bound="Callable[..., object]")
 
 FIRST, LAST = 1, 2
 """Marks of actions that may be split at their blocks: first forward, last weight gradient."""
@@ -38,18 +38,10 @@ class Kernels(NamedTuple):
 
 @cache
 def compiled() -> Kernels | None:
-    """Return the kernels as machine code, None if numba is missing or refuses this Python."""
-    try:
-        import numba  # noqa: PLC0415 - costs a third of a second
-    except ImportError:
+    """Return the kernels as machine code, None where there is no `compiler`."""
+    machine_code = compiler()
+    if machine_code is None:
         return None
-
-    def machine_code(function: Function) -> Function:
-        try:
-            return cast("Function", numba.njit(cache=True, nogil=True)(function))
-        except RuntimeError:  # no directory can be written: every process compiles for itself
-            return cast("Function", numba.njit(nogil=True)(function))
-
     return Kernels(
         machine_code(order_actions),
         machine_code(play_layouts),

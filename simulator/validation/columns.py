@@ -56,6 +56,12 @@ LAYOUT: Final = (
 )
 """Columns that make a layout."""
 
+GROUPING: Final = (
+    *("source", "model", "accelerator", "n_accel", "precision", "stack", "cluster", "group"),
+    *LAYOUT,
+)
+"""Columns by which rows may be grouped."""
+
 ABSENT: Final = frozenset({"exposed_expert", "exposed_offload"})
 """Parts of a step that no predicted run has: mixtures and offloading are refused."""
 PARTS: Final = tuple(name for name in NAMES if name not in ABSENT)

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from simulator.validation.columns import BREAKDOWN, LAYOUT, PARTS, SPLITS, present
+from simulator.errors import SimulatorError
+from simulator.validation.columns import BREAKDOWN, GROUPING, LAYOUT, PARTS, SPLITS, present
 from simulator.validation.errors import error_statistics, with_errors
 from simulator.validation.ranks import ranked_layouts, rankings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
 JOB: Final = ("source", "model", "accelerator", "precision", "n_accel")
 """With `LAYOUT`, what two measurements share that repeat each other."""
+
+BOTH: Final = "both"
+"""Rows that fitted a profile and rows that did not, together."""
 
 WORST: Final = 24
 WORST_OF_A_SOURCE: Final = 3
@@ -149,6 +153,56 @@ def summary(predictions: pd.DataFrame) -> dict[str, Any]:
         }
     )
     return figures
+
+
+def require_grouping(columns: Sequence[str]) -> None:
+    """Refuse columns by which rows cannot be grouped, before any work is done.
+
+    Raises
+    ------
+    SimulatorError
+        Naming them, and those that there are.
+    """
+    unknown = [name for name in columns if name not in GROUPING]
+    if unknown:
+        known = ", ".join(GROUPING)
+        raise SimulatorError(f"runs are not grouped by {', '.join(unknown)}, but by: {known}")
+
+
+def by_columns(predictions: pd.DataFrame, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Return an `overview` of the rows of each value of some columns, as plain values.
+
+    Keys before it: ``group``, the values by column; ``split``. Rows of both splits together follow
+    under ``both`` where a group has either: they are no evidence of accuracy.
+
+    Parameters
+    ----------
+    predictions
+        Table with `columns.COLUMNS`, `LAYOUT` and `BREAKDOWN`.
+    columns
+        Some of `columns.GROUPING`.
+
+    Raises
+    ------
+    SimulatorError
+        If rows cannot be grouped by a column, or the table has no such column.
+    """
+    require_grouping(columns)
+    absent = [name for name in columns if name not in predictions]
+    if absent:
+        raise SimulatorError(f"the table of runs has no column {', '.join(absent)}")
+    compared = with_errors(predictions)
+    lines = []
+    for key, rows in compared.groupby(list(columns), dropna=False):
+        group = dict(zip(columns, key, strict=True))
+        parts = {split: part for split in SPLITS if len(part := rows[rows["split"] == split])}
+        both = {BOTH: rows} if len(parts) > 1 else {}
+        lines += [
+            {"group": group, "split": split, **overview(part)}
+            for split, part in (parts | both).items()
+        ]
+    plain: list[dict[str, Any]] = _plain(lines)
+    return plain
 
 
 def unsupported(predictions: pd.DataFrame) -> list[dict[str, Any]]:

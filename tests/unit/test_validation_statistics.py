@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 from validation_samples import sample_predictions
 
+from simulator.errors import SimulatorError
+from simulator.report.validation_tables import columns_table
 from simulator.validation import statistics
 from simulator.validation.errors import error_statistics, operator_errors, with_errors
 
@@ -66,6 +68,27 @@ def test_calibration_rows_never_enter_validation_figures() -> None:
     assert splits["validation"]["compared"] == 4
     assert splits["validation"]["mape"] == pytest.approx(0.25 / 4)
     assert splits["calibration"]["mape"] == pytest.approx(0.4 / 3)
+
+
+def test_groups_by_other_columns_keep_the_splits_apart() -> None:
+    rows = sample_predictions().assign(attention_kernel=["flash"] * 4 + ["torch"] * 5)
+    rows["split"] = ["validation"] * 2 + ["calibration"] * 2 + ["validation"] * 5
+    lines = statistics.by_columns(rows, ["source", "attention_kernel"])
+    named = {(*line["group"].values(), line["split"]): line for line in lines}
+    flash = ("study", "flash")
+    assert [split for *name, split in named if tuple(name) == flash] == [
+        *("validation", "calibration", "both"),
+    ]
+    assert named[*flash, "validation"]["mape"] == pytest.approx(0.05)  # 0 and +10 %
+    assert named[*flash, "calibration"]["mape"] == pytest.approx(0.15)  # -10 % and +20 %
+    assert named[*flash, "both"]["compared"] == 4
+    assert ("study", "torch", "both") not in named
+    assert "torch" in "".join(str(cell) for cell in columns_table(lines).columns[1].cells)
+
+
+def test_rows_are_grouped_by_what_describes_them_alone() -> None:
+    with pytest.raises(SimulatorError, match="not grouped by step_time_s, but by: source"):
+        statistics.by_columns(sample_predictions(), ["step_time_s"])
 
 
 def test_repeats_give_the_floor() -> None:
