@@ -96,10 +96,19 @@ class ActionTable:
             counts = reversed(passes.parameters)
             leaving = [self.costs.device_time(count) for count in counts]
             beside = backlog(durations, leaving)
-        return [
-            (self.tasks.pattern(block), duration + self.stolen_share * min(duration, together))
-            for block, duration, together in zip(blocks, durations, beside, strict=True)
-        ]
+        numbers = map(self.tasks.pattern, blocks)
+        return list(zip(numbers, slowed(durations, beside, self.stolen_share), strict=True))
+
+
+def slowed(durations: Sequence[float], beside: Sequence[float], stolen_share: float) -> list[float]:
+    """Return how long parts take that run beside so much communication each [s].
+
+    It takes ``stolen_share`` of the multiprocessors.
+    """
+    return [
+        duration + stolen_share * min(duration, together)
+        for duration, together in zip(durations, beside, strict=True)
+    ]
 
 
 def backlog(durations: Sequence[float], leaving: Sequence[float]) -> list[float]:

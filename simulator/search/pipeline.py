@@ -17,6 +17,7 @@ from simulator.search.kernels import FIRST, LAST
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from simulator.parallel.stages import Chunk
     from simulator.schedule.actions import Schedule
     from simulator.schedule.dependencies import FlatColumns
     from simulator.search.kernels import Kernels
@@ -37,38 +38,26 @@ class PipelineKey(NamedTuple):
     chunks: int
 
 
-class StageType(NamedTuple):
-    """What tells one virtual stage of a split from another."""
-
-    embedding: bool
-    layers: int
-    head: bool
-    offset: int
-    """Its first layer's place among every n that recompute alike."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
     """The layers of a pipeline's virtual stages; many of them are of one type."""
 
-    types: tuple[StageType, ...]
+    types: tuple[Chunk, ...]
+    """Their first layers counted among every n that recompute alike."""
     type_of: Indices
     """Place in ``types`` of each virtual stage in model order."""
 
     @property
     def blocks(self) -> Indices:
         """Blocks of each type: layers, embedding and head."""
-        return np.array([kind.embedding + kind.layers + kind.head for kind in self.types])
+        return np.array([chunk.embedding + chunk.layers + chunk.head for chunk in self.types])
 
     @classmethod
     def of(cls, layers: tuple[int, ...], every: int) -> Split:
         """Return the types of virtual stages with so many layers each."""
-        known: dict[StageType, int] = {}
+        known: dict[Chunk, int] = {}
         places = [
-            known.setdefault(
-                StageType(chunk.embedding, chunk.layers, chunk.head, chunk.first_layer % every),
-                len(known),
-            )
+            known.setdefault(chunk._replace(first_layer=chunk.first_layer % every), len(known))
             for chunk in chunks_of(layers)
         ]
         return cls(tuple(known), np.array(places, dtype=np.int64))
