@@ -9,6 +9,7 @@ import numpy as np
 
 from simulator.program.tasks import NONE, Lane, SpanKind
 from simulator.schedule.actions import Kind
+from simulator.schedule.dependencies import consumers_of, receivers_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -145,10 +146,7 @@ def add_actions(
     needed
         The action whose output each action needs, -1 for none.
     """
-    consumer_stage = np.full(len(needed), NONE)
-    waiting = np.flatnonzero(needed >= 0)
-    consumer_stage[needed[waiting]] = flat.stage[waiting]
-    receiver = np.where(consumer_stage == flat.stage, NONE, consumer_stage)
+    receiver = receivers_of(flat, consumers_of(needed))
     return [
         _add_stage(
             table,
