@@ -1,4 +1,4 @@
-"""One function on many items: in this process if they are few, else on all cores."""
+"""Work on all cores: pools of processes, and one function on many items."""
 
 from __future__ import annotations
 
@@ -44,12 +44,17 @@ def map_items(
     workers = min(workers or os.cpu_count() or 1, len(items))
     if workers <= 1 or here:
         return [_counted(function(item), advance) for item in items]
-    # Spawned, not forked: a progress bar is a thread, and forks of threads may hang.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_ignore_interrupts)
+    pool = new_pool(workers)
     try:
         return [_counted(done, advance) for done in pool.map(function, items, chunksize=chunk)]
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def new_pool(workers: int) -> ProcessPoolExecutor:
+    """Return a pool of so many processes; Ctrl-C is left to this one, which has to stop them."""
+    # Spawned, not forked: a progress bar is a thread, and forks of threads may hang.
+    return ProcessPoolExecutor(workers, get_context("spawn"), initializer=_ignore_interrupts)
 
 
 def _counted(done: Result, advance: Callable[[int], None]) -> Result:

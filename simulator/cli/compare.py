@@ -55,8 +55,7 @@ def compare_scenario(
         summary = compare(job, points, knee=knee, workers=workers, advance=advance)
     files = _write(summary, out) if out is not None else {}
     if as_json:
-        written = {"files": {what: str(path) for what, path in files.items()}} if files else {}
-        write_json({**summary, **written})
+        write_json(summary, files)
         return
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
     for part in comparison_tables(summary):

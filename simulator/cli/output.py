@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def write_json(document: Mapping[str, Any]) -> None:
-    """Write a document to stdout as JSON; it holds no NaN."""
+def write_json(document: Mapping[str, Any], files: Mapping[str, Path] | None = None) -> None:
+    """Write a document, and the files of a run if any, to stdout as JSON; it holds no NaN."""
+    if files:
+        document = {**document, "files": {what: str(path) for what, path in files.items()}}
     sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 

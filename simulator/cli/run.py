@@ -51,7 +51,7 @@ def run_scenario(
         result = _simulated(loaded, engine, options)
         files = result.write(out, drawer=drawer) if out is not None else {}
     if as_json:
-        _print_json(result.summary, files)
+        write_json(result.summary, files)
     elif quiet:
         Console().print(headline(result.summary), soft_wrap=True)
     else:
@@ -69,11 +69,6 @@ def _simulated(scenario: Scenario, engine: str, options: VariationOptions) -> Re
             variation=variation,
             on_progress=advance,
         )
-
-
-def _print_json(summary: Mapping[str, Any], files: Mapping[str, Path]) -> None:
-    written = {"files": {what: str(path) for what, path in files.items()}} if files else {}
-    write_json({**summary, **written})
 
 
 def _print_tables(summary: Mapping[str, Any], files: Mapping[str, Path]) -> None:

@@ -59,8 +59,7 @@ def search_scenario(
     if out is not None:
         files = write_search(found, out, path, overrides=overrides, profiles=profiles)
     if as_json:
-        written = {"files": {what: str(file) for what, file in files.items()}} if files else {}
-        write_json({**found.summary, **written})
+        write_json(found.summary, files)
         return
     console = Console()
     if quiet:

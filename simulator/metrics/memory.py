@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulator.parallel.memory import StaticMemory, static_memory
-from simulator.precision import Precision
+from simulator.parallel.memory import StaticMemory, pass_memory, static_memory
 from simulator.schedule.actions import Kind
 from simulator.units import GIB
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from simulator.engine.trace import Trace
     from simulator.parallel.blocks import VirtualStage
+    from simulator.parallel.memory import PassMemory
     from simulator.program.build import Plan
 
 COMPONENTS = (
@@ -92,15 +92,10 @@ def logit_bytes(stage: VirtualStage) -> float:
 def _stage_memory(trace: Trace, plan: Plan, stage: int) -> StageMemory:
     held = [plan.stages[virtual] for virtual in plan.schedule.placement[stage]]
     scenario = plan.scenario
-    static = static_memory(
-        plan.parameters(stage),
-        scenario.layout,
-        scenario.shard,
-        scenario.software,
-        scenario.stream_width,
-    )
-    deferred = Precision.BF16.n_bytes * scenario.software.kernels.deferred_accumulation
-    time, columns = _dynamic(trace, stage, held, _output_bytes(plan), deferred)
+    shared = scenario.layout, scenario.shard, scenario.software, scenario.stream_width
+    static = static_memory(plan.parameters(stage), *shared)
+    passes = [pass_memory(virtual, *shared) for virtual in held]
+    time, columns = _dynamic(trace, stage, passes, [logit_bytes(virtual) for virtual in held])
     loss = 1 + scenario.software.fragmentation
     total = static.total + columns.sum(axis=1) * loss
     at = int(np.argmax(total))
@@ -119,30 +114,16 @@ def _stage_memory(trace: Trace, plan: Plan, stage: int) -> StageMemory:
     return StageMemory(stage, static, time, total, {name: peak[name] for name in COMPONENTS})
 
 
-def _output_bytes(plan: Plan) -> float:
-    """Return what a virtual stage's output costs per micro-batch once it was sent on [B]."""
-    scenario = plan.scenario
-    if scenario.software.deallocate_pipeline_outputs or scenario.layout.pipeline == 1:
-        return 0.0
-    return Precision.BF16.n_bytes * scenario.shard.norm_tokens * scenario.stream_width
-
-
 def _dynamic(
-    trace: Trace,
-    stage: int,
-    held: list[VirtualStage],
-    output_bytes: float,
-    deferred: float,
+    trace: Trace, stage: int, passes: list[PassMemory], logits_kept: list[float]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return moments and, from each on, activations, logits and working memory [B]."""
     program = trace.program
     tasks = np.flatnonzero((program.rank_class == stage) & (program.pattern >= 0))
     chunk, action = program.chunk[tasks], program.action[tasks]
-    logits = np.array([logit_bytes(virtual) for virtual in held])[chunk]
-    outputs = [0.0 if virtual.chunk.head else output_bytes for virtual in held]
-    whole = [virtual.kept_bytes + sent for virtual, sent in zip(held, outputs, strict=True)]
-    kept = np.array(whole)[chunk] - logits
-    transient = np.array([virtual.transient_bytes(deferred) for virtual in held])[chunk]
+    logits = np.array(logits_kept)[chunk]
+    whole, transient = np.array(passes)[chunk].T
+    kept = whole - logits
     first, last = _ends_of_actions(program.micro_batch[tasks], chunk, action)
     begins = (action == Kind.FORWARD) & first
     frees = -1.0 * (np.isin(action, (Kind.BACKWARD, Kind.WEIGHT_GRADIENT)) & last)

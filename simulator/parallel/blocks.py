@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from functools import cache, cached_property
+from itertools import count
+from typing import TYPE_CHECKING, NamedTuple
 
 from simulator.fields import Count, Flag, record
 from simulator.parallel.stages import Chunk, chunks_of, split_layers
@@ -51,8 +53,13 @@ class Recompute:
         """Return what the given layer of the model recomputes."""
         return self.mode if layer % self.every == 0 else Recomputation.NONE
 
+    @property
+    def of_head(self) -> Recomputation:
+        """What the head recomputes."""
+        return self.mode if self.head else Recomputation.NONE
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class PlacedBlock:
     """A block on its virtual stage."""
 
@@ -72,7 +79,7 @@ class PlacedBlock:
             return self.block.core_attention
         return ()
 
-    @property
+    @cached_property
     def kept_bytes(self) -> float:
         """Activations held from forward to backward [B], logits included."""
         if self.recomputation is Recomputation.FULL:
@@ -80,7 +87,7 @@ class PlacedBlock:
         dropped = self.recomputation is Recomputation.SELECTIVE
         return sum(s.n_bytes for s in self.block.saved if not (dropped and s.core_attention))
 
-    @property
+    @cached_property
     def transient_bytes(self) -> float:
         """Memory of the backward pass alone [B]: gradients in flight and recomputed activations."""
         return self.block.working_bytes + self.block.saved_bytes - self.kept_bytes
@@ -159,33 +166,73 @@ def _whole_network(network: ConvolutionalNetwork, shard: Shard) -> VirtualStage:
         PlacedBlock(block, Recomputation.NONE, parameters, number)
         for number, (block, parameters) in enumerate(blocks)
     )
-    chunk = Chunk(index=0, first_layer=0, layers=len(blocks), embedding=True, head=True)
+    chunk = Chunk(first_layer=0, layers=len(blocks), embedding=True, head=True)
     return VirtualStage(chunk, tuple(placed))
+
+
+class Part(StrEnum):
+    """What a transformer is made of."""
+
+    EMBEDDING = "embedding"
+    LAYER = "layer"
+    HEAD = "head"
+
+
+class BlockKind(NamedTuple):
+    """What tells the blocks of a transformer apart: those of one kind cost the same."""
+
+    part: Part
+    recomputation: Recomputation
+
+
+def block_kinds(chunk: Chunk, recompute: Recompute) -> list[BlockKind]:
+    """Return the blocks of a transformer's virtual stage in model order."""
+    kinds = [BlockKind(Part.EMBEDDING, Recomputation.NONE)] if chunk.embedding else []
+    numbers = range(chunk.first_layer, chunk.first_layer + chunk.layers)
+    kinds += [BlockKind(Part.LAYER, recompute.of_layer(number)) for number in numbers]
+    if chunk.head:
+        kinds.append(BlockKind(Part.HEAD, recompute.of_head))
+    return kinds
+
+
+def placed_block(
+    kind: BlockKind, model: Transformer, shard: Shard, kernels: Kernels, *, pipelined: bool
+) -> PlacedBlock:
+    """Return a block as a rank runs it; one of a layer is any layer's of its kind.
+
+    Raises
+    ------
+    LayoutError
+        If the heads do not divide.
+    """
+    if kind.part is Part.LAYER:
+        block = transformer_layer(model, shard, kernels)
+        held = layer_parameters_per_rank(model, shard.tensor)
+    elif kind.part is Part.EMBEDDING:
+        block = embedding(model, shard, kernels)
+        held = embedding_parameters_per_rank(model, shard.tensor)
+    else:
+        block = head(model, shard, kernels)
+        held = head_parameters_per_rank(model, shard.tensor, own_copy=pipelined)
+    return PlacedBlock(block, kind.recomputation, held.total)
 
 
 def _transformer_stages(
     model: Transformer, layout: Layout, shard: Shard, kernels: Kernels, recompute: Recompute
 ) -> tuple[VirtualStage, ...]:
-    split = layout.layers or split_layers(model.layers, layout.chunks)
-    layer = transformer_layer(model, shard, kernels)
-    layer_parameters = layer_parameters_per_rank(model, layout.tensor).total
+    @cache
+    def planned(kind: BlockKind) -> PlacedBlock:
+        return placed_block(kind, model, shard, kernels, pipelined=layout.pipeline > 1)
 
     def place(chunk: Chunk) -> VirtualStage:
+        numbers = count(chunk.first_layer)
         blocks = [
-            PlacedBlock(layer, recompute.of_layer(number), layer_parameters, number)
-            for number in range(chunk.first_layer, chunk.first_layer + chunk.layers)
+            replace(planned(kind), layer=next(numbers))
+            if kind.part is Part.LAYER
+            else planned(kind)
+            for kind in block_kinds(chunk, recompute)
         ]
-        if chunk.embedding:
-            held = embedding_parameters_per_rank(model, layout.tensor).total
-            blocks.insert(
-                0, PlacedBlock(embedding(model, shard, kernels), Recomputation.NONE, held)
-            )
-        if chunk.head:
-            held = head_parameters_per_rank(
-                model, layout.tensor, own_copy=layout.pipeline > 1
-            ).total
-            mode = recompute.mode if recompute.head else Recomputation.NONE
-            blocks.append(PlacedBlock(head(model, shard, kernels), mode, held))
         return VirtualStage(chunk, tuple(blocks))
 
-    return tuple(place(chunk) for chunk in chunks_of(split))
+    split = layout.layers or split_layers(model.layers, layout.chunks)
+    return tuple(map(place, chunks_of(split)))

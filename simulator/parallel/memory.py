@@ -1,15 +1,16 @@
-"""Bytes per rank that do not change over the step, by pipeline stage."""
+"""Bytes per rank: those that do not change over the step, and those of one micro-batch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from simulator.parallel.layout import Sharding
 from simulator.precision import Precision
 
 if TYPE_CHECKING:
     from simulator.hardware.software import Software
+    from simulator.parallel.blocks import VirtualStage
     from simulator.parallel.layout import Layout
     from simulator.workload.steps import Shard
 
@@ -53,3 +54,27 @@ def static_memory(
         buffers=gathered + (4 * stream if layout.pipeline > 1 else 0.0),
         framework=software.context_memory,
     )
+
+
+class PassMemory(NamedTuple):
+    """What one micro-batch takes on one rank of a virtual stage [B]."""
+
+    kept: float
+    """From its forward pass to its backward pass."""
+    transient: float
+    """The most that its backward pass needs beside that."""
+
+
+def pass_memory(
+    stage: VirtualStage, layout: Layout, shard: Shard, software: Software, hidden: int
+) -> PassMemory:
+    """Return what one micro-batch takes on a virtual stage.
+
+    Kept are activations, logits and, unless the stack frees them, outputs that were sent on. Where
+    accumulation is deferred, bf16 gradients stay until the backward pass ends.
+    """
+    sends = layout.pipeline > 1 and not stage.chunk.head
+    stays = sends and not software.deallocate_pipeline_outputs
+    output = Precision.BF16.n_bytes * shard.norm_tokens * hidden if stays else 0.0
+    deferred = Precision.BF16.n_bytes * software.kernels.deferred_accumulation
+    return PassMemory(stage.kept_bytes + output, stage.transient_bytes(deferred))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from simulator.errors import LayoutError
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """One virtual stage in model order: its layers and whether it begins or ends the model."""
+class Chunk(NamedTuple):
+    """One virtual stage: its layers and whether it begins or ends the model."""
 
-    index: int
     first_layer: int
     layers: int
     embedding: bool
@@ -82,7 +80,6 @@ def chunks_of(split: tuple[int, ...]) -> tuple[Chunk, ...]:
     last = len(split) - 1
     return tuple(
         Chunk(
-            index=index,
             first_layer=sum(split[:index]),
             layers=layers,
             embedding=index == 0,

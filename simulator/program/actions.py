@@ -9,6 +9,7 @@ import numpy as np
 
 from simulator.program.tasks import NONE, Lane, SpanKind
 from simulator.schedule.actions import Kind
+from simulator.schedule.dependencies import consumers_of, receivers_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -96,10 +97,19 @@ class ActionTable:
             counts = reversed(passes.parameters)
             leaving = [self.costs.device_time(count) for count in counts]
             beside = backlog(durations, leaving)
-        return [
-            (self.tasks.pattern(block), duration + self.stolen_share * min(duration, together))
-            for block, duration, together in zip(blocks, durations, beside, strict=True)
-        ]
+        numbers = map(self.tasks.pattern, blocks)
+        return list(zip(numbers, slowed(durations, beside, self.stolen_share), strict=True))
+
+
+def slowed(durations: Sequence[float], beside: Sequence[float], stolen_share: float) -> list[float]:
+    """Return how long parts take that run beside so much communication each [s].
+
+    It takes ``stolen_share`` of the multiprocessors.
+    """
+    return [
+        duration + stolen_share * min(duration, together)
+        for duration, together in zip(durations, beside, strict=True)
+    ]
 
 
 def backlog(durations: Sequence[float], leaving: Sequence[float]) -> list[float]:
@@ -136,10 +146,7 @@ def add_actions(
     needed
         The action whose output each action needs, -1 for none.
     """
-    consumer_stage = np.full(len(needed), NONE)
-    waiting = np.flatnonzero(needed >= 0)
-    consumer_stage[needed[waiting]] = flat.stage[waiting]
-    receiver = np.where(consumer_stage == flat.stage, NONE, consumer_stage)
+    receiver = receivers_of(flat, consumers_of(needed))
     return [
         _add_stage(
             table,

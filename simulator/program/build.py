@@ -33,7 +33,7 @@ from simulator.program.tasks import Lane, Program, SpanKind
 from simulator.program.transfers import StageTransfer
 from simulator.program.wires import Wires
 from simulator.schedule.actions import Kind
-from simulator.schedule.dependencies import flatten, producers
+from simulator.schedule.dependencies import flatten, producers_of
 from simulator.schedule.pipelines import build_schedule
 from simulator.workload.parameters import embedding_parameters_per_rank
 from simulator.workload.transformer import Transformer
@@ -221,9 +221,10 @@ class _StepBuilder:
             costs=self._costs,
             wires=self._wires,
         )
-        flat = flatten(self._plan.schedule)
-        needed = np.concatenate(producers(self._plan.schedule))
-        played = add_actions(table, self._plan.schedule, flat, needed)
+        schedule = self._plan.schedule
+        flat = flatten(schedule)
+        needed = producers_of(flat, schedule.micro_batches, schedule.virtual_stages)
+        played = add_actions(table, schedule, flat, needed)
         first = np.concatenate([stage.first for stage in played])
         output = np.concatenate([stage.output for stage in played])
         waiting = np.flatnonzero(needed >= 0)

@@ -74,19 +74,20 @@ class PassPlanner:
         # All layers of a model are alike: a block is known by its name and what it recomputes.
         key = (placed.block.name, placed.recomputation.value, kind)
         if key not in self._known:
-            self._known[key] = self._price(placed, kind)
+            self._known[key] = block_pattern(self._prices, placed, kind)
         return self._known[key]
 
-    def _price(self, placed: PlacedBlock, kind: Kind) -> Pattern:
-        block = placed.block
-        if kind is Kind.FORWARD:
-            return self._prices.pattern(block.forward, SpanKind.FORWARD)
-        if kind is Kind.WEIGHT_GRADIENT:
-            return self._prices.pattern(weight_gradient(block.backward), SpanKind.WEIGHT_GRADIENT)
-        again = self._prices.pattern(placed.recomputed, SpanKind.RECOMPUTE)
-        if kind is Kind.BACKWARD:
-            gradients = self._prices.pattern(block.backward, SpanKind.BACKWARD)
-        else:
-            steps = input_gradient(block.backward)
-            gradients = self._prices.pattern(steps, SpanKind.INPUT_GRADIENT)
-        return joined((again, gradients))
+
+def block_pattern(prices: Prices, placed: PlacedBlock, kind: Kind) -> Pattern:
+    """Return one pass of a block alone."""
+    block = placed.block
+    if kind is Kind.FORWARD:
+        return prices.pattern(block.forward, SpanKind.FORWARD)
+    if kind is Kind.WEIGHT_GRADIENT:
+        return prices.pattern(weight_gradient(block.backward), SpanKind.WEIGHT_GRADIENT)
+    again = prices.pattern(placed.recomputed, SpanKind.RECOMPUTE)
+    if kind is Kind.BACKWARD:
+        gradients = prices.pattern(block.backward, SpanKind.BACKWARD)
+    else:
+        gradients = prices.pattern(input_gradient(block.backward), SpanKind.INPUT_GRADIENT)
+    return joined((again, gradients))

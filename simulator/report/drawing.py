@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import signal
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
+
+from simulator.processes import new_pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -22,10 +21,9 @@ def drawing_process() -> Iterator[Executor]:
 
     Loading takes half of what a short run takes. Leaving waits for what is being drawn.
     """
-    # Spawned, not forked: a progress bar is a thread, and forks of threads may hang.
-    pool = ProcessPoolExecutor(1, get_context("spawn"), initializer=_get_ready)
+    pool = new_pool(1)
     try:
-        pool.submit(_nothing)  # a pool starts its process with the first task
+        pool.submit(_get_ready)
         yield pool
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -42,13 +40,8 @@ def draw_timeline(spans: pd.DataFrame, summary: Mapping[str, Any], paths: Sequen
 
 
 def _get_ready() -> None:
-    """Leave Ctrl-C to the parent, and load what drawing needs."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Load what drawing needs."""
     import matplotlib.backends.backend_agg  # noqa: PLC0415
     import matplotlib.backends.backend_svg  # noqa: F401, PLC0415
 
     import simulator.report.timeline  # noqa: F401, PLC0415
-
-
-def _nothing() -> None:
-    """Do nothing."""

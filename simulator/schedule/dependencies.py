@@ -101,6 +101,20 @@ def producers_of(columns: FlatColumns, micro_batches: int, virtual_stages: int) 
     )
 
 
+def consumers_of(needed: Indices) -> Indices:
+    """Return the action that needs each action's output, -1 for none, from `producers_of`."""
+    consumer = np.full(len(needed), NOTHING)
+    needing = np.flatnonzero(needed != NOTHING)
+    consumer[needed[needing]] = needing
+    return consumer
+
+
+def receivers_of(columns: FlatColumns, consumer: Indices) -> Indices:
+    """Return the stage to which each action's output is sent, -1 where it stays or ends."""
+    stage = columns.stage[consumer]
+    return np.where((consumer == NOTHING) | (stage == columns.stage), NOTHING, stage)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Replay:
     """What happened when every stage ran its actions in order, waiting for producers."""

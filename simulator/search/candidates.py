@@ -166,7 +166,7 @@ class Axes:
     def pipelines(self, pipeline: int, micro_batches: int) -> Iterator[tuple[int, int]]:
         """Yield schedule (its place in `SCHEDULES`) and virtual stages that take these counts."""
         for code, name in enumerate(SCHEDULES):
-            if self.space.schedule is not None and name not in self.space.schedule:
+            if not self._tries(name):
                 continue
             for chunks in self._virtual_stages(pipeline):
                 # Interleaved 1F1B with one chunk is 1F1B: tried under that name if both are.

@@ -10,13 +10,14 @@ import numpy as np
 from simulator.errors import ScheduleError
 from simulator.parallel.stages import chunks_of
 from simulator.schedule.actions import Kind
-from simulator.schedule.dependencies import flatten, producers_of
+from simulator.schedule.dependencies import consumers_of, flatten, producers_of, receivers_of
 from simulator.schedule.pipelines import build_schedule
 from simulator.search.kernels import FIRST, LAST
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from simulator.parallel.stages import Chunk
     from simulator.schedule.actions import Schedule
     from simulator.schedule.dependencies import FlatColumns
     from simulator.search.kernels import Kernels
@@ -37,38 +38,26 @@ class PipelineKey(NamedTuple):
     chunks: int
 
 
-class StageType(NamedTuple):
-    """What tells one virtual stage of a split from another."""
-
-    embedding: bool
-    layers: int
-    head: bool
-    offset: int
-    """Its first layer's place among every n that recompute alike."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
     """The layers of a pipeline's virtual stages; many of them are of one type."""
 
-    types: tuple[StageType, ...]
+    types: tuple[Chunk, ...]
+    """Their first layers counted among every n that recompute alike."""
     type_of: Indices
     """Place in ``types`` of each virtual stage in model order."""
 
     @property
     def blocks(self) -> Indices:
         """Blocks of each type: layers, embedding and head."""
-        return np.array([kind.embedding + kind.layers + kind.head for kind in self.types])
+        return np.array([chunk.embedding + chunk.layers + chunk.head for chunk in self.types])
 
     @classmethod
     def of(cls, layers: tuple[int, ...], every: int) -> Split:
         """Return the types of virtual stages with so many layers each."""
-        known: dict[StageType, int] = {}
+        known: dict[Chunk, int] = {}
         places = [
-            known.setdefault(
-                StageType(chunk.embedding, chunk.layers, chunk.head, chunk.first_layer % every),
-                len(known),
-            )
+            known.setdefault(chunk._replace(first_layer=chunk.first_layer % every), len(known))
             for chunk in chunks_of(layers)
         ]
         return cls(tuple(known), np.array(places, dtype=np.int64))
@@ -117,9 +106,7 @@ def pipeline_of(key: PipelineKey, machine: Kernels) -> Pipeline:
     schedule = build_schedule(*key)
     flat = flatten(schedule)
     needed = producers_of(flat, schedule.micro_batches, schedule.virtual_stages)
-    needing = np.flatnonzero(needed >= 0)
-    consumer = np.full(len(needed), -1, dtype=np.int64)
-    consumer[needed[needing]] = needing
+    consumer = consumers_of(needed)
     order = np.empty(len(needed), dtype=np.int64)
     source, output = (np.empty(len(needed), dtype=np.int32) for _ in range(2))
     played, places = machine.order_actions(flat.first, needed, consumer, order, source, output)
@@ -137,7 +124,7 @@ def pipeline_of(key: PipelineKey, machine: Kernels) -> Pipeline:
         row=(virtual[order] * len(kinds) + position).astype(np.int32),
         source=source,
         output=output,
-        link=_links(flat, consumer, schedule.stages)[order],
+        link=_links(flat.stage, receivers_of(flat, consumer), schedule.stages)[order],
         mark=_marks(flat, virtual, schedule.virtual_stages)[order],
         virtual=virtual[order].astype(np.int32),
         places=places,
@@ -147,15 +134,14 @@ def pipeline_of(key: PipelineKey, machine: Kernels) -> Pipeline:
     )
 
 
-def _links(flat: FlatColumns, consumer: Indices, stages: int) -> Narrow:
+def _links(sender: Indices, receiver: Indices, stages: int) -> Narrow:
     """Return the transfer that follows each action, -1 for none."""
-    receiver = np.where(consumer >= 0, flat.stage[consumer], -1)
-    forward = receiver == (flat.stage + 1) % stages
-    backward = flat.stage == (receiver + 1) % stages
-    moves = (receiver >= 0) & (receiver != flat.stage)
+    forward = receiver == (sender + 1) % stages
+    backward = sender == (receiver + 1) % stages
+    moves = receiver >= 0
     if not np.all((forward | backward)[moves]):
         raise ScheduleError("stages that exchange data are not neighbours")
-    return np.where(moves, 2 * flat.stage + ~forward, -1).astype(np.int32)
+    return np.where(moves, 2 * sender + ~forward, -1).astype(np.int32)
 
 
 def _marks(flat: FlatColumns, virtual: Indices, virtual_stages: int) -> NDArray[np.int8]:

@@ -12,51 +12,37 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import numpy as np
 
-from simulator.parallel.blocks import PlacedBlock, Recomputation, VirtualStage, backward_peak
-from simulator.parallel.memory import static_memory
-from simulator.parallel.stages import Chunk
-from simulator.precision import Precision
-from simulator.program.actions import backlog
+from simulator.parallel.blocks import VirtualStage, block_kinds, placed_block
+from simulator.parallel.memory import pass_memory, static_memory
+from simulator.program.actions import backlog, slowed
 from simulator.program.build import placement_of
 from simulator.program.gradients import GradientCosts
-from simulator.program.passes import PassPlanner
+from simulator.program.passes import block_pattern
 from simulator.program.prices import Prices
 from simulator.program.transfers import StageTransfer
 from simulator.schedule.actions import Kind
 from simulator.search.candidates import scenario_of
-from simulator.workload.layers import embedding, head, transformer_layer
-from simulator.workload.parameters import (
-    embedding_parameters_per_rank,
-    head_parameters_per_rank,
-    layer_parameters_per_rank,
-)
+from simulator.workload.parameters import embedding_parameters_per_rank
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from numpy.typing import NDArray
 
+    from simulator.parallel.blocks import BlockKind, PlacedBlock
     from simulator.parallel.placement import Placement
+    from simulator.parallel.stages import Chunk
     from simulator.scenario import Scenario
     from simulator.search.candidates import Candidate
-    from simulator.search.pipeline import Split, StageType
+    from simulator.search.pipeline import Split
     from simulator.workload.transformer import Transformer
 
     Floats = NDArray[np.float64]
 
 T = TypeVar("T")
 
-LAYER, EMBEDDING, HEAD = "layer", "embedding", "head"
 MOST_REMEMBERED: Final = 200_000
 """Prices remembered by a process; beyond them it starts afresh."""
-
-
-class BlockMemory(NamedTuple):
-    """What one block of a rank keeps and needs for its backward pass [B], and its parameters."""
-
-    kept: float
-    transient: float
-    parameters: int
 
 
 class StageMemory(NamedTuple):
@@ -83,13 +69,6 @@ class StaticPrice(NamedTuple):
 
     per_parameter: float
     constant: float
-
-
-class _Block(NamedTuple):
-    """A block by name, and what it recomputes."""
-
-    name: str
-    mode: Recomputation
 
 
 class Placed(NamedTuple):
@@ -203,64 +182,45 @@ class LayoutPrices:
             ("static", self._shard, self._sharing, self._pipelined), self._price_static
         )
 
-    def _planned(self, block: _Block) -> PlacedBlock:
+    def _planned(self, block: BlockKind) -> PlacedBlock:
         """Return a block of this shard as the workload has it."""
         key = ("planned", block, self._shard, self._pipelined)
         return self.memory.get(key, lambda: self._plan_block(block))
 
-    def _plan_block(self, block: _Block) -> PlacedBlock:
+    def _plan_block(self, block: BlockKind) -> PlacedBlock:
         scenario = self.scenario
-        model, shard, kernels = self.memory.model, scenario.shard, scenario.software.kernels
-        if block.name == LAYER:
-            planned = transformer_layer(model, shard, kernels)
-            held = layer_parameters_per_rank(model, shard.tensor)
-        elif block.name == EMBEDDING:
-            planned = embedding(model, shard, kernels)
-            held = embedding_parameters_per_rank(model, shard.tensor)
-        else:
-            planned = head(model, shard, kernels)
-            held = head_parameters_per_rank(model, shard.tensor, own_copy=self._pipelined)
-        return PlacedBlock(planned, block.mode, held.total)
+        kernels = scenario.software.kernels
+        return placed_block(
+            block, self.memory.model, scenario.shard, kernels, pipelined=self._pipelined
+        )
 
-    def _memory_of(self, block: _Block) -> BlockMemory:
-        key = ("memory", block, self._shard, self._pipelined)
-
-        def price() -> BlockMemory:
-            planned = self._planned(block)
-            return BlockMemory(planned.kept_bytes, planned.transient_bytes, planned.parameters)
-
-        return self.memory.get(key, price)
-
-    def _seconds_of(self, block: _Block, kind: Kind) -> float:
+    def _seconds_of(self, block: BlockKind, kind: Kind) -> float:
         """Return the time of one block's pass alone [s]."""
         key = ("seconds", block, kind, self._block)
         return self.memory.get(key, lambda: self._price_pass(block, kind))
 
-    def _price_pass(self, block: _Block, kind: Kind) -> float:
-        prices = self.memory.get(("prices", self._block), self._prices)
-        # Outside a pipeline: the pause at the start of a pass is added by `_ordered`.
-        planner = PassPlanner(prices, (kind,), pipelined=False)
-        alone = VirtualStage(Chunk(0, 0, 1, embedding=False, head=False), (self._planned(block),))
-        return planner.passes(alone).blocks[kind][0].duration
+    def _price_pass(self, block: BlockKind, kind: Kind) -> float:
+        return block_pattern(self._prices, self._planned(block), kind).duration
 
+    @property
     def _prices(self) -> Prices:
+        return self.memory.get(("prices", self._block), self._new_prices)
+
+    def _new_prices(self) -> Prices:
         scenario = self.scenario
         return Prices(scenario.cluster, scenario.software, self._placed.placement.collectives)
 
-    def _blocks(self, kind: StageType) -> list[_Block]:
+    def _blocks(self, chunk: Chunk) -> list[BlockKind]:
         """Return the blocks of a virtual stage in model order."""
-        recompute = self.scenario.recompute
-        blocks = [_Block(EMBEDDING, Recomputation.NONE)] if kind.embedding else []
-        blocks += [
-            _Block(LAYER, recompute.of_layer(number))
-            for number in range(kind.offset, kind.offset + kind.layers)
-        ]
-        if kind.head:
-            mode = recompute.mode if recompute.head else Recomputation.NONE
-            blocks.append(_Block(HEAD, mode))
-        return blocks
+        return block_kinds(chunk, self.scenario.recompute)
 
-    def _ordered(self, blocks: list[_Block], kind: Kind) -> list[float]:
+    def _stage(self, chunk: Chunk) -> VirtualStage:
+        """Return a virtual stage as a rank runs it."""
+        blocks = self._blocks(chunk)
+        known = {block: self._planned(block) for block in set(blocks)}
+        return VirtualStage(chunk, tuple(known[block] for block in blocks))
+
+    def _ordered(self, blocks: list[BlockKind], kind: Kind) -> list[float]:
         """Return the times of the blocks in the order of the pass; a pause before the first [s]."""
         ordered = blocks if kind is Kind.FORWARD else blocks[::-1]
         known = {block: self._seconds_of(block, kind) for block in set(blocks)}
@@ -269,54 +229,34 @@ class LayoutPrices:
             again = kind is not Kind.FORWARD and any(
                 self._planned(block).recomputed for block in known
             )
-            seconds[0] += self.memory.restart(recomputes=again)
+            seconds[0] += self._prices.restart_time(recomputes=again)
         return seconds
 
     def _price_passes(self, split: Split, kinds: tuple[Kind, ...]) -> Floats:
-        rows = [self._blocks(kind) for kind in split.types]
+        rows = [self._blocks(chunk) for chunk in split.types]
         return np.array([[sum(self._ordered(row, kind)) for kind in kinds] for row in rows])
 
     def _price_kept(self, split: Split) -> StageMemory:
-        kernels = self.scenario.software.kernels
-        deferred = Precision.BF16.n_bytes * kernels.deferred_accumulation
-        rows = [[self._memory_of(block) for block in self._blocks(kind)] for kind in split.types]
-        sent = self._sent_bytes()
-        return StageMemory(
-            kept=np.array([sum(block.kept for block in row) for row in rows])
-            + np.array([0.0 if kind.head else sent for kind in split.types]),
-            transient=np.array(
-                [
-                    backward_peak(
-                        (block.kept, block.transient, deferred * block.parameters)
-                        for block in reversed(row)
-                    )
-                    for row in rows
-                ]
-            ),
-            parameters=np.array([sum(block.parameters for block in row) for row in rows]),
-        )
-
-    def _sent_bytes(self) -> float:
-        """Return what a virtual stage's output costs once it was sent [B]."""
         scenario = self.scenario
-        if scenario.software.deallocate_pipeline_outputs or scenario.layout.pipeline == 1:
-            return 0.0
-        return Precision.BF16.n_bytes * scenario.shard.norm_tokens * scenario.stream_width
+        shared = scenario.layout, scenario.shard, scenario.software, scenario.stream_width
+        stages = [self._stage(chunk) for chunk in split.types]
+        kept, transient = np.array([pass_memory(stage, *shared) for stage in stages]).T
+        return StageMemory(kept, transient, np.array([stage.parameters for stage in stages]))
 
     def _price_split(self, split: Split, kinds: tuple[Kind, ...]) -> SplitPrice:
         weights = Kind.BACKWARD if Kind.BACKWARD in kinds else Kind.WEIGHT_GRADIENT
-        stolen = self.memory.stolen_share
+        stolen = self._prices.stolen_share
         columns: list[list[float]] = [[], [], [], []]
-        for kind in split.types:
-            blocks = self._blocks(kind)
-            held = [self._memory_of(block).parameters for block in blocks]
+        for chunk in split.types:
+            blocks = self._blocks(chunk)
+            held = [self._planned(block).parameters for block in blocks]
             incoming = [self.gather(parameters) for parameters in held]
             leaving = [self.reduction(parameters) for parameters in reversed(held)]
             forward = self._ordered(blocks, Kind.FORWARD)
             backward = self._ordered(blocks, weights)
             columns[0] += incoming
-            columns[1] += _slowed(forward, [*incoming[1:], 0.0], stolen)
-            columns[2] += _slowed(backward, backlog(backward, leaving), stolen)
+            columns[1] += slowed(forward, [*incoming[1:], 0.0], stolen)
+            columns[2] += slowed(backward, backlog(backward, leaving), stolen)
             columns[3] += leaving
         return SplitPrice(*(np.array(column) for column in columns))
 
@@ -350,14 +290,6 @@ class LayoutPrices:
         )
 
 
-def _slowed(alone: list[float], beside: list[float], stolen_share: float) -> list[float]:
-    """Return the times of blocks that run beside so much communication each [s]."""
-    return [
-        seconds + stolen_share * min(seconds, together)
-        for seconds, together in zip(alone, beside, strict=True)
-    ]
-
-
 class PriceMemory:
     """Everything that has been priced for one scenario, whatever its layout."""
 
@@ -365,8 +297,6 @@ class PriceMemory:
         """Price ``model``, the scenario's, on its cluster and software."""
         self.scenario = scenario
         self.model = model
-        self.stolen_share = Prices(scenario.cluster, scenario.software, {}).stolen_share
-        """Share of the multiprocessors that a running collective takes from other kernels."""
         self._known: dict[Hashable, object] = {}
         self._numbers: dict[Hashable, int] = {}
 
@@ -380,11 +310,6 @@ class PriceMemory:
             value = price()
             self._known[key] = value
         return value
-
-    def restart(self, *, recomputes: bool) -> float:
-        """Return how long the device idles at the start of a pass between transfers [s]."""
-        software = self.scenario.software
-        return software.pass_overhead + (software.recompute_overhead if recomputes else 0.0)
 
     def placed(self, candidate: Candidate) -> Placed:
         """Return where the groups of a layout sit."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import asdict
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -70,33 +71,15 @@ def runnable(
 
 def _layout(scenario: Scenario) -> dict[str, Any]:
     """Return what a candidate decides, as a scenario's YAML has it."""
-    layout, batch, recompute = scenario.layout, scenario.batch, scenario.recompute
-    told: dict[str, Any] = {
-        "tensor": layout.tensor,
-        "sequence_parallel": layout.sequence_parallel,
-        "context": layout.context,
-        "pipeline": layout.pipeline,
-        "virtual_stages": layout.virtual_stages,
-        "data": layout.data,
-        "sharding": layout.sharding,
-        "order": list(layout.order),
-    }
-    if layout.layers is not None:
-        told["layers"] = list(layout.layers)
+    layout = asdict(scenario.layout)
+    if layout["layers"] is None:
+        del layout["layers"]
     return {
         "accelerators": scenario.accelerators,
-        "layout": told,
-        "batch": {
-            "sequence_length": batch.sequence_length,
-            "global_batch": batch.global_batch,
-            "micro_batch": batch.micro_batch,
-        },
+        "layout": layout,
+        "batch": asdict(scenario.batch),
         "schedule": scenario.schedule,
-        "recompute": {
-            "mode": recompute.mode,
-            "every": recompute.every,
-            "head": recompute.head,
-        },
+        "recompute": asdict(scenario.recompute),
     }
 
 

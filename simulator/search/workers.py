@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import os
 import pickle
-import signal
 from collections import deque
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import cache, partial
 from itertools import pairwise
-from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, Final
 
 from simulator import __version__
 from simulator.errors import SimulatorError
+from simulator.processes import new_pool
 from simulator.search import kernels
 from simulator.search.evaluate import Evaluator, hindrance
 from simulator.search.replay import evaluate_by_engine
@@ -148,7 +147,7 @@ class _Desk:
         self.left = deque(numbers)
         self.busy = 0
         """Chunks handed to the process."""
-        self.pool = _new_pool()
+        self.pool = new_pool(1)
 
     def submit(self, scenario: bytes, rows: Rows) -> Future[NDArray[np.void]]:
         """Hand a chunk to the process."""
@@ -156,7 +155,7 @@ class _Desk:
             future = self.pool.submit(evaluate_chunk, scenario, rows)
         except BrokenProcessPool:
             self.pool.shutdown(wait=False)
-            self.pool = _new_pool()
+            self.pool = new_pool(1)
             future = self.pool.submit(evaluate_chunk, scenario, rows)
         self.busy += 1
         return future
@@ -180,11 +179,6 @@ def _next(desk: _Desk, desks: list[_Desk]) -> int | None:
     return fullest.left.pop() if fullest.left else None
 
 
-def _new_pool() -> ProcessPoolExecutor:
-    # Spawned, not forked: the progress bar is a thread, and forks of threads may hang.
-    return ProcessPoolExecutor(1, get_context("spawn"), initializer=_ignore_interrupts)
-
-
 def _require_few(lost: int) -> None:
     """Refuse to go on when processes keep dying."""
     if lost > MOST_LOST:
@@ -192,11 +186,6 @@ def _require_few(lost: int) -> None:
             f"processes that tried layouts died with {lost} chunks of them, perhaps for want of "
             f"memory; try fewer --workers"
         )
-
-
-def _ignore_interrupts() -> None:
-    """Leave Ctrl-C to the parent, which then stops its processes: no traceback from each."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 # ---- Dask --------------------------------------------------------------------------------------

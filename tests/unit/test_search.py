@@ -6,7 +6,7 @@ import json
 import multiprocessing
 import os
 import signal
-from concurrent.futures import Future
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -161,7 +161,7 @@ def test_processes_that_keep_dying_are_an_error(
         future.set_exception(BrokenProcessPool())
         return future
 
-    monkeypatch.setattr(workers_module.ProcessPoolExecutor, "submit", broken)
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", broken)
     monkeypatch.setattr(workers_module, "FEW", 0)
     monkeypatch.setattr(search_module, "CHUNK", SMALL_CHUNK)
     with pytest.raises(SimulatorError, match=r"died with 9 chunks.*fewer --workers"):

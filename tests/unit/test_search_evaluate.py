@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from search_samples import SMALL, scenario
 
+from simulator.parallel.stages import Chunk
 from simulator.schedule.actions import Kind
 from simulator.search import kernels
 from simulator.search.candidates import Candidate, candidates, scenario_of
 from simulator.search.evaluate import MARGIN, Evaluator
-from simulator.search.pipeline import PipelineKey, Split, StageType, pipeline_of
+from simulator.search.pipeline import PipelineKey, Split, pipeline_of
 from simulator.search.replay import evaluate_by_engine, summary_of
 from simulator.units import GIB
 
@@ -166,8 +167,8 @@ def test_a_circle_is_noticed() -> None:
 def test_types_of_virtual_stages() -> None:
     split = Split.of((0, 2, 2, 1), every=2)
     assert split.types == (
-        StageType(embedding=True, layers=0, head=False, offset=0),
-        StageType(embedding=False, layers=2, head=False, offset=0),
-        StageType(embedding=False, layers=1, head=True, offset=0),
+        Chunk(first_layer=0, layers=0, embedding=True, head=False),
+        Chunk(first_layer=0, layers=2, embedding=False, head=False),
+        Chunk(first_layer=0, layers=1, embedding=False, head=True),
     )
     assert split.type_of.tolist() == [0, 1, 1, 2]

@@ -39,7 +39,6 @@ def test_an_empty_inner_stage_is_refused() -> None:
 def test_chunks_follow_one_another() -> None:
     chunks = chunks_of((1, 0, 2))
     assert [chunk.first_layer for chunk in chunks] == [0, 1, 1]
-    assert [chunk.index for chunk in chunks] == [0, 1, 2]
     assert [chunk.embedding for chunk in chunks] == [True, False, False]
     assert [chunk.head for chunk in chunks] == [False, False, True]
 
