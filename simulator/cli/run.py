@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 
-from simulator.api import simulate
 from simulator.catalog import Catalog
 from simulator.cli.output import print_files, write_json
 from simulator.cli.variation import sampling_progress
@@ -61,6 +60,9 @@ def run_scenario(
 def _simulated(scenario: Scenario, engine: str, options: VariationOptions) -> Result:
     """Return the result, with a progress bar on stderr while samples are played."""
     variation = options.variation(scenario)
+    # The drawing process gets ready while this one loads the engine.
+    from simulator.api import simulate  # noqa: PLC0415
+
     with sampling_progress(variation) as advance:
         return simulate(
             scenario,

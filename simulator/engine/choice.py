@@ -43,8 +43,3 @@ def play(program: Program, engine: str = "auto") -> tuple[Trace, str]:
     from simulator.engine.events import play_events  # noqa: PLC0415 - the other needs no SimPy
 
     return play_events(program), "simpy"
-
-
-def play_fastest(program: Program) -> Trace:
-    """Return the trace of ``program`` by the engine that ``auto`` picks; raises as `play`."""
-    return play(program)[0]

@@ -46,18 +46,36 @@ def play_compiled(program: Program, *, numba: bool | None = None) -> Trace:
     SimulatorError
         If the program depends on the clock, which only the SimPy engine has.
     """
-    refuse_clock(program)
-    if numba is None:
-        numba = worth_numba(len(program))
-    machine = kernels.compiled() if numba else None
-    if machine is None:
-        levels = Levels.of(Waits.of(program))
-        start, end = levels.play(program.duration)
-        played = levels.tasks
-    else:
-        start, end, played = follow_lanes(program, machine)
-    refuse_deadlock(program, played)
-    return Trace(program, start, end)
+    return CompiledPlayer(program, numba=numba).play(program)
+
+
+class CompiledPlayer:
+    """Plays one program over and over, each time for other durations; its order is found once."""
+
+    def __init__(self, program: Program, *, numba: bool | None = None) -> None:
+        """Find the order of the tasks; parameters and refusals as of `play_compiled`."""
+        refuse_clock(program)
+        if numba is None:
+            numba = worth_numba(len(program))
+        self._machine = kernels.compiled() if numba else None
+        if self._machine is None:
+            self._levels = Levels.of(Waits.of(program))
+
+    def play(self, program: Program) -> Trace:
+        """Return the trace of the program, or of a copy of it with other durations.
+
+        Raises
+        ------
+        DeadlockError
+            If tasks wait for one another.
+        """
+        if self._machine is None:
+            start, end = self._levels.play(program.duration)
+            played = self._levels.tasks
+        else:
+            start, end, played = follow_lanes(program, self._machine)
+        refuse_deadlock(program, played)
+        return Trace(program, start, end)
 
 
 def worth_numba(tasks: int) -> bool:

@@ -8,21 +8,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from simulator.engine.choice import play_fastest
+from simulator.engine.choice import play
+from simulator.engine.compiled import CompiledPlayer
 from simulator.parallel.islands import Method
 from simulator.parallel.layout import Sharding
 from simulator.program.inner_step import OUTER_STATE, InnerStep, inner_step
-from simulator.program.islands import TrainingProgram, calendar, training_program
+from simulator.program.islands import Calendar, TrainingProgram, calendar, training_program
 from simulator.units import BITS_PER_BYTE, GBIT_PER_S, GIB, GIGA, MILLI
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from simulator.engine.trace import Trace
     from simulator.metrics.memory import StageMemory
     from simulator.parallel.islands import Islands
     from simulator.program.build import Plan
-    from simulator.program.tasks import Program
 
 GRID: Final = np.logspace(-1.0, 7.0, 99) * GBIT_PER_S
 """Bandwidths tried [B/s]: the published grid, 50 values from 0.1 to 1,000 Gbit/s (a factor of 1.207
@@ -40,15 +39,13 @@ SETTLED: Final = 1e-9
 class IslandTraining:
     """Inner steps and exchanges of one island, played by an engine."""
 
-    def __init__(
-        self, step: InnerStep, islands: Islands, play: Callable[[Program], Trace] = play_fastest
-    ) -> None:
-        """Play ``step`` alone by the engine ``play``; exchanges follow as they are asked for."""
+    def __init__(self, step: InnerStep, islands: Islands) -> None:
+        """Play ``step`` alone; exchanges follow as they are asked for."""
         self._step = step
         self._islands = islands
-        self._play = play
-        self._alone = play(step.program)
-        self._programs: dict[int, TrainingProgram] = {}
+        self._alone = play(step.program)[0]
+        self._trainings: dict[int, tuple[TrainingProgram, CompiledPlayer]] = {}
+        """By number of periods."""
         self._utilisations: dict[int, float] = {}
 
     @property
@@ -57,9 +54,14 @@ class IslandTraining:
         return self._alone.step_time
 
     @cached_property
+    def calendar(self) -> Calendar:
+        """Which blocks are exchanged when."""
+        return calendar(self._step, self._islands.synchronisation)
+
+    @property
     def period(self) -> int:
         """Steps after which exchanges repeat."""
-        return calendar(self._step, self._islands.synchronisation).period
+        return self.calendar.period
 
     def step_time(self, link: float | None = None) -> float:
         """Return the mean step time over a period in steady state [s].
@@ -77,9 +79,9 @@ class IslandTraining:
         """
         islands = self._islands if link is None else replace(self._islands, link=link)
         for periods in PERIODS:
-            training = self._training(periods)
+            training, player = self._training(periods)
             program = training.over(islands)
-            trace = self._play(program)
+            trace = player.play(program)
             ends = trace.end[training.period_ends]
             behind = trace.end[training.exchanges].reshape(periods, -1).max(axis=1) - ends
             lengths = np.diff(ends)
@@ -112,21 +114,17 @@ class IslandTraining:
     @property
     def exchanged_bytes(self) -> float:
         """Bytes that one island sends per step, averaged over a period."""
-        released = calendar(self._step, self._islands.synchronisation).released
-        blocks = np.concatenate(list(released.values()))
+        blocks = np.concatenate(list(self.calendar.released.values()))
         parameters = float(self._step.parameters[blocks].sum())
         return parameters * self._islands.sent_bytes_per_parameter / self.period
 
-    def _training(self, periods: int) -> TrainingProgram:
-        if periods not in self._programs:
-            self._programs[periods] = training_program(
-                self._step,
-                self._alone.start,
-                self._alone.end,
-                self._islands,
-                periods,
-            )
-        return self._programs[periods]
+    def _training(self, periods: int) -> tuple[TrainingProgram, CompiledPlayer]:
+        """Return so many periods, and what plays them over a link of any bandwidth."""
+        if periods not in self._trainings:
+            alone = self._alone
+            training = training_program(self._step, alone.start, alone.end, self._islands, periods)
+            self._trainings[periods] = (training, CompiledPlayer(training.program))
+        return self._trainings[periods]
 
 
 def across_islands(plan: Plan, memory: Sequence[StageMemory]) -> dict[str, Any]:
@@ -160,7 +158,7 @@ def across_islands(plan: Plan, memory: Sequence[StageMemory]) -> dict[str, Any]:
             "latency_ms": islands.latency / MILLI,
             "method": sync.method.value,
             "inner_steps": training.period,
-            "fragments": len(calendar(step, sync).released),
+            "fragments": len(training.calendar.released),
             "overlap_steps": sync.overlap_steps,
             "bits_per_parameter": sync.bits_per_parameter,
             "inner_step_time_s": training.inner_step_time,

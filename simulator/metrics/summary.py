@@ -70,6 +70,14 @@ def summarise(
     }
 
 
+def model_flops_utilisation(scenario: Scenario, step_time: float) -> dict[str, float]:
+    """Return the MFU of a step of ``step_time`` [s] by convention of model FLOPs."""
+    rate = scenario.batch.tokens / step_time / scenario.accelerators
+    peak = scenario.cluster.accelerator.peak(scenario.precision)
+    flops = flops_per_sample(scenario.model, scenario.batch.sequence_length)
+    return {convention: rate * each / peak for convention, each in flops.items()}
+
+
 def recomputed_flops_per_token(scenario: Scenario, *, causal: bool) -> float:
     """Return the forward FLOPs per token that the backward pass repeats; networks repeat none."""
     model = scenario.model
@@ -142,7 +150,7 @@ def _speed(scenario: Scenario, step_time: float) -> dict[str, Any]:
         "model_flop_per_token": flops,
         "tflop_per_s_per_accelerator": {c: rate * flops[c] / TERA for c in flops},
         "peak_tflop_per_s": peak / TERA,
-        "mfu": {c: rate * flops[c] / peak for c in flops},
+        "mfu": model_flops_utilisation(scenario, step_time),
         "hfu": {c: rate * executed[c] / peak for c in flops},
     }
 

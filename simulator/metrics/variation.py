@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from simulator.workload.models import flops_per_sample
+from simulator.metrics.summary import model_flops_utilisation
 
 if TYPE_CHECKING:
     from simulator.metrics.samples import StepSamples
@@ -42,14 +42,15 @@ def variation_summary(
     """
     mean, without_slow = float(samples.step_time.mean()), float(samples.without_slow.mean())
     scenario = plan.scenario
+    convention, priced_mfu = _mfu(scenario, priced)
     return {
         **_drawn(scenario, variation, perturbations),
         "step_time_s": {"priced": priced, "without_slow_ranks": without_slow, **_spread(samples)},
         "mfu": {
-            "convention": _headline_flops(scenario)[0],
-            "priced": _mfu(scenario, priced),
-            "without_slow_ranks": _mfu(scenario, without_slow),
-            "mean": _mfu(scenario, mean),
+            "convention": convention,
+            "priced": priced_mfu,
+            "without_slow_ranks": _mfu(scenario, without_slow)[1],
+            "mean": _mfu(scenario, mean)[1],
         },
         "cost_s": {"jitter": without_slow - priced, "slow_ranks": mean - without_slow},
         "slow_critical_fraction": samples.slow_critical / mean,
@@ -106,16 +107,9 @@ def _spread(samples: StepSamples) -> dict[str, float]:
     }
 
 
-def _headline_flops(scenario: Scenario) -> tuple[str, float]:
-    """Return the first convention of the model's FLOPs, and those of one sample."""
-    flops = flops_per_sample(scenario.model, scenario.batch.sequence_length)
-    return next(iter(flops.items()))
-
-
-def _mfu(scenario: Scenario, step_time: float) -> float:
-    _, flops = _headline_flops(scenario)
-    peak = scenario.cluster.accelerator.peak(scenario.precision)
-    return scenario.batch.tokens * flops / step_time / scenario.accelerators / peak
+def _mfu(scenario: Scenario, step_time: float) -> tuple[str, float]:
+    """Return the convention of headlines, the first, and the MFU by it."""
+    return next(iter(model_flops_utilisation(scenario, step_time).items()))
 
 
 def _pace(samples: StepSamples, mean: float) -> list[dict[str, Any]]:

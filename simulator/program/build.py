@@ -260,8 +260,8 @@ class _StepBuilder:
 
     def _wait_for_ranks(self, stage: int, *, after: int) -> int:
         """Add the wait for the last data-parallel rank; return the task that ends it."""
-        held = (self._plan.passes[virtual] for virtual in self._plan.schedule.placement[stage])
-        once = sum(passes.whole(kind).duration for passes in held for kind in passes.blocks)
+        held = self._plan.schedule.placement[stage]
+        once = sum(self._plan.passes[virtual].duration for virtual in held)
         late = self._costs.late_ranks(self._plan.scenario.micro_batches * once)
         return self._data(stage, late, after=after) if late.duration > 0 else after
 

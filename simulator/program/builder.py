@@ -44,7 +44,8 @@ class ProgramBuilder:
         """Start a program with one rank class for each entry of ``stage``."""
         self._stage = np.asarray(stage, dtype=np.int32)
         self._weight = np.asarray(weight, dtype=np.float64)
-        self._blocks: list[dict[str, NDArray[Any]]] = []
+        self._blocks: list[tuple[slice, dict[str, Any]]] = []
+        """Where tasks that were added together stand, and their columns."""
         self._edges: list[tuple[Indices, Indices]] = []
         self._links: list[tuple[float, int, int]] = []
         self._uses: list[tuple[Indices, Indices, NDArray[np.float64]]] = []
@@ -74,13 +75,9 @@ class ProgramBuilder:
         unknown = columns.keys() - COLUMNS.keys()
         if unknown:
             raise TypeError(f"unknown task columns: {sorted(unknown)}")
-        block = {
-            key: np.broadcast_to(np.asarray(columns.get(key, default), dtype=kind), (count,))
-            for key, (kind, default) in COLUMNS.items()
-        }
-        self._blocks.append(block)
-        self._tasks += count
-        return np.arange(self._tasks - count, self._tasks, dtype=np.int64)
+        first, self._tasks = self._tasks, self._tasks + count
+        self._blocks.append((slice(first, self._tasks), columns))
+        return np.arange(first, self._tasks, dtype=np.int64)
 
     def after(self, tasks: Indices | int, predecessors: Indices | int) -> None:
         """Let each of ``tasks`` wait for the predecessor beside it (both broadcast)."""
@@ -115,7 +112,12 @@ class ProgramBuilder:
         SimulatorError
             If a flow puts more bytes on a link than this carries in the flow's duration.
         """
-        columns = {key: np.concatenate([block[key] for block in self._blocks]) for key in COLUMNS}
+        columns = {
+            key: np.full(self._tasks, default, kind) for key, (kind, default) in COLUMNS.items()
+        }
+        for block, given in self._blocks:
+            for key, values in given.items():
+                columns[key][block] = values
         tasks = np.concatenate([edge[0] for edge in self._edges] or [np.zeros(0, np.int64)])
         before = np.concatenate([edge[1] for edge in self._edges] or [np.zeros(0, np.int64)])
         counts = np.bincount(tasks, minlength=self._tasks)

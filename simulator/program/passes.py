@@ -32,6 +32,11 @@ class StagePasses:
         """Return the pass over all blocks as one pattern."""
         return joined(self.blocks[kind])
 
+    @property
+    def duration(self) -> float:
+        """Time of one micro-batch, all passes together [s]."""
+        return sum(pattern.duration for block in self.blocks.values() for pattern in block)
+
 
 class PassPlanner:
     """Prices virtual stages; equal blocks are priced once."""

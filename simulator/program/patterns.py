@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from simulator.program.tasks import NONE, Lane, SpanKind
@@ -29,10 +30,17 @@ class Segment:
         """Offset of the segment's end from the task's start [s]."""
         return self.offset + self.duration
 
+    def moved(self, offset: float, layer: int) -> Segment:
+        """Return the same segment at another offset and layer.
+
+        A step has tens of thousands of them; `dataclasses.replace` takes three times as long.
+        """
+        return Segment(self.name, self.kind, self.lane, offset, self.duration, self.n_bytes, layer)
+
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """Segments by offset, and the wall time that the compute lane is held."""
+    """Segments, and the wall time that the compute lane is held."""
 
     segments: tuple[Segment, ...]
     duration: float
@@ -45,16 +53,20 @@ class Pattern:
         behind compute takes no time of the lane and is left out.
         """
         pieces: list[Segment] = []
+        begun: list[Segment] = []  # communication that may reach into the next wait
         clock = 0.0
-        for segment in self.segments:
+        # A reduction that hides behind the GEMM before it is laid out after that GEMM.
+        for segment in sorted(self.segments, key=attrgetter("offset")):
             if segment.lane is not Lane.COMPUTE:
+                begun.append(segment)
                 continue
             if segment.offset > clock:
-                pieces.append(self._wait(clock, segment.offset))
+                pieces.append(_wait(begun, clock, segment.offset))
+                begun = [other for other in begun if other.end > segment.offset]
             pieces.append(segment)
             clock = segment.end
         if self.duration > clock or not pieces:
-            pieces.append(self._wait(clock, self.duration))
+            pieces.append(_wait(begun, clock, self.duration))
         return tuple(pieces)
 
     def lane_time(self) -> dict[SpanKind, float]:
@@ -67,29 +79,30 @@ class Pattern:
             spent[piece.kind] = spent.get(piece.kind, 0.0) + piece.duration
         return spent
 
-    def _wait(self, start: float, end: float) -> Segment:
-        """Return the wait for the communication that fills most of the time from start to end."""
-
-        def overlap(item: Segment) -> float:
-            return min(item.end, end) - max(item.offset, start)
-
-        others = [s for s in self.segments if s.lane is not Lane.COMPUTE and overlap(s) > 0]
-        if not others:
-            return Segment("wait", SpanKind.OTHER, Lane.COMPUTE, start, end - start)
-        awaited = max(others, key=overlap)
-        return replace(awaited, lane=Lane.COMPUTE, offset=start, duration=end - start)
-
 
 def joined(patterns: Iterable[Pattern]) -> Pattern:
     """Return one pattern that plays ``patterns`` one after another."""
     segments: list[Segment] = []
     clock = 0.0
     for pattern in patterns:
-        segments += (replace(item, offset=item.offset + clock) for item in pattern.segments)
+        segments += (item.moved(item.offset + clock, item.layer) for item in pattern.segments)
         clock += pattern.duration
     return Pattern(tuple(segments), clock)
 
 
 def on_layer(pattern: Pattern, layer: int) -> Pattern:
     """Return ``pattern`` with its segments on ``layer`` (counted from the task's first)."""
-    return Pattern(tuple(replace(item, layer=layer) for item in pattern.segments), pattern.duration)
+    segments = tuple(item.moved(item.offset, layer) for item in pattern.segments)
+    return Pattern(segments, pattern.duration)
+
+
+def _wait(communication: Iterable[Segment], start: float, end: float) -> Segment:
+    """Return the wait for the communication that fills most of the time from start to end."""
+
+    def overlap(item: Segment) -> float:
+        return min(item.end, end) - max(item.offset, start)
+
+    awaited = max(communication, key=overlap, default=None)
+    if awaited is None or overlap(awaited) <= 0:
+        return Segment("wait", SpanKind.OTHER, Lane.COMPUTE, start, end - start)
+    return replace(awaited, lane=Lane.COMPUTE, offset=start, duration=end - start)

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rich.console import RenderableType
 
@@ -28,6 +28,14 @@ def plain_table(title: str, **options: Any) -> Table:  # noqa: ANN401 - rich's o
         show_edge=False,
         **options,
     )
+
+
+def named_lines(lines: Mapping[str, str]) -> Table:
+    """Return a line for each fact, its name dim before it."""
+    grid = Table.grid(padding=(0, 2))
+    for name, line in lines.items():
+        grid.add_row(Text(name, style="dim"), Text(line))
+    return grid
 
 
 def sentences(heading: str, lines: Iterable[str]) -> Group:

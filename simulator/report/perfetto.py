@@ -8,6 +8,7 @@ The format is Chrome's JSON trace-event format, in which times are microseconds.
 from __future__ import annotations
 
 import json
+from itertools import repeat
 from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
@@ -24,6 +25,22 @@ if TYPE_CHECKING:
 Nanoseconds: TypeAlias = npt.NDArray[np.int64]
 
 THREADS: Final = {lane: index for index, lane in enumerate(LANES)}
+
+_TIME: Final = "%d.%03d"
+_ACTION: Final = (
+    '{"ph":"X","name":"%s%d","cat":"action","pid":%d,'
+    f'"tid":{THREADS[COMPUTE]},"ts":{_TIME},"dur":{_TIME},'
+    '"args":{"micro_batch":%d,"chunk":%d}}'
+).__mod__
+_SPAN: Final = (
+    '{"ph":"X","name":%s,"cat":%s,"pid":%d,"tid":%d,'
+    f'"ts":{_TIME},"dur":{_TIME},'
+    '"args":{"micro_batch":%d,"chunk":%d,"layer":%d,"bytes":%.0f}}'
+).__mod__
+_ARROW_END: Final = (
+    f'{{"ph":"%s","bp":"e","name":"send","cat":"flow","id":%d,"pid":%d,"tid":%d,"ts":{_TIME}}}'
+).__mod__
+"""Events as text from a row of their columns: there are as many as spans."""
 
 
 def write_perfetto(spans: pd.DataFrame, stream: IO[str], metadata: Mapping[str, Any]) -> None:
@@ -46,11 +63,9 @@ def write_perfetto(spans: pd.DataFrame, stream: IO[str], metadata: Mapping[str, 
     stream.write('{"displayTimeUnit":"ms","otherData":')
     stream.write(json.dumps(dict(metadata)))
     stream.write(',"traceEvents":[\n')
-    separator = ""
-    for event in _events(spans):
-        stream.write(separator)
-        stream.write(event)
-        separator = ",\n"
+    events = _events(spans)
+    stream.write(next(events, ""))
+    stream.writelines(map(",\n".__add__, events))
     stream.write("\n]}\n")
 
 
@@ -78,35 +93,18 @@ def _metadata_event(event_name: str, process: int, thread: int, **arguments: str
 
 
 def _actions(runs: pd.DataFrame) -> Iterator[str]:
-    columns = (runs[name].tolist() for name in ("rank_class", "action", "micro_batch", "chunk"))
-    for process, action, micro_batch, chunk, start, end in zip(
-        *columns, *_start_and_end(runs), strict=True
-    ):
-        yield (
-            f'{{"ph":"X","name":"{action}{micro_batch}","cat":"action","pid":{process},'
-            f'"tid":{THREADS[COMPUTE]},"ts":{_microseconds(start)},'
-            f'"dur":{_microseconds(end - start)},'
-            f'"args":{{"micro_batch":{micro_batch},"chunk":{chunk}}}}}'
-        )
+    names = ("action", "micro_batch", "rank_class", "chunk")
+    action, micro_batch, process, chunk = (runs[name].tolist() for name in names)
+    times = _start_and_length(runs)
+    return map(_ACTION, zip(action, micro_batch, process, *times, micro_batch, chunk, strict=True))
 
 
 def _spans(spans: pd.DataFrame) -> Iterator[str]:
-    names = spans["name"].map(json.dumps)
-    kinds = spans["kind"].map(json.dumps)
+    names, kinds = (spans[name].map(json.dumps) for name in ("name", "kind"))
     threads = spans["lane"].map(THREADS)
-    plain = ("rank_class", "micro_batch", "chunk", "layer", "n_bytes")
-    columns = (
-        column.tolist() for column in (names, kinds, threads, *(spans[name] for name in plain))
-    )
-    for name, kind, thread, process, micro_batch, chunk, layer, n_bytes, start, end in zip(
-        *columns, *_start_and_end(spans), strict=True
-    ):
-        yield (
-            f'{{"ph":"X","name":{name},"cat":{kind},"pid":{process},"tid":{thread},'
-            f'"ts":{_microseconds(start)},"dur":{_microseconds(end - start)},'
-            f'"args":{{"micro_batch":{micro_batch},"chunk":{chunk},"layer":{layer},'
-            f'"bytes":{n_bytes:.0f}}}}}'
-        )
+    what = (column.tolist() for column in (names, kinds, spans["rank_class"], threads))
+    details = (spans[name].tolist() for name in ("micro_batch", "chunk", "layer", "n_bytes"))
+    return map(_SPAN, zip(*what, *_start_and_length(spans), *details, strict=True))
 
 
 def _flows(spans: pd.DataFrame) -> Iterator[str]:
@@ -124,25 +122,21 @@ def _flows(spans: pd.DataFrame) -> Iterator[str]:
     arrive = np.maximum(leave, np.minimum(arrive, _nanoseconds(arrows["end_s_to"])))
     for phase, side, times in (("s", "from", leave), ("f", "to", arrive)):
         threads = arrows[f"lane_{side}"].map(THREADS)
-        columns = (
-            column.tolist()
-            for column in (arrows["flow"], arrows[f"rank_class_{side}"], threads, times)
-        )
-        for flow, process, thread, time in zip(*columns, strict=True):
-            yield (
-                f'{{"ph":"{phase}","bp":"e","name":"send","cat":"flow","id":{flow},'
-                f'"pid":{process},"tid":{thread},"ts":{_microseconds(time)}}}'
-            )
+        plain = (arrows["flow"], arrows[f"rank_class_{side}"], threads)
+        columns = (column.tolist() for column in plain)
+        yield from map(_ARROW_END, zip(repeat(phase), *columns, *_microseconds(times)))
 
 
-def _start_and_end(frame: pd.DataFrame) -> tuple[list[int], list[int]]:
+def _start_and_length(frame: pd.DataFrame) -> tuple[list[int], list[int], list[int], list[int]]:
     start, end = (_nanoseconds(frame[name]) for name in ("start_s", "end_s"))
-    return start.tolist(), end.tolist()
+    return *_microseconds(start), *_microseconds(end - start)
 
 
 def _nanoseconds(seconds: pd.Series[float]) -> Nanoseconds:
     return np.asarray(np.rint(seconds.to_numpy() * units.GIGA), np.int64)
 
 
-def _microseconds(nanoseconds: int) -> str:
-    return f"{nanoseconds // 1000}.{nanoseconds % 1000:03d}"
+def _microseconds(nanoseconds: Nanoseconds) -> tuple[list[int], list[int]]:
+    """Return the whole microseconds and the nanoseconds beyond them, as `_TIME` writes both."""
+    whole, beyond = np.divmod(nanoseconds, 1000)
+    return whole.tolist(), beyond.tolist()

@@ -9,11 +9,10 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from simulator import units
-from simulator.report.listing import plain_table, sentences, spaced
+from simulator.report.listing import named_lines, plain_table, sentences, spaced
 from simulator.report.palette import MEMORY_COLOURS
 from simulator.report.quantities import (
     count_text,
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from rich.console import RenderableType
+    from rich.table import Table
 
 MOST_STAGES: Final = 16
 """Lines of the memory table; of more stages the fullest are shown."""
@@ -127,10 +127,7 @@ def description(summary: Mapping[str, Any]) -> Table:
     }
     if nodes := _nodes(summary["placement"]):
         lines["placement"] = nodes
-    grid = Table.grid(padding=(0, 2))
-    for name, line in lines.items():
-        grid.add_row(Text(name, style="dim"), Text(line))
-    return grid
+    return named_lines(lines)
 
 
 def throughput_table(summary: Mapping[str, Any]) -> Table:
@@ -337,10 +334,7 @@ def islands_table(islands: Mapping[str, Any], sample: str) -> Group:
     }
     if not islands["outer_step_s"]:
         del lines["outer step"], lines["memory"]
-    grid = Table.grid(padding=(0, 2))
-    for name, line in lines.items():
-        grid.add_row(Text(name, style="dim"), Text(line))
-    return Group(Text("Across islands", style="bold"), grid)
+    return Group(Text("Across islands", style="bold"), named_lines(lines))
 
 
 def _batch_text(batch: Mapping[str, Any], sample: str) -> str:

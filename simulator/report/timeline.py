@@ -73,6 +73,7 @@ MOST_LABELS: Final = 20
 MOST_NUMBERS: Final = 450
 """Numbers in a panel: more are noise on a slide, and 2 kB each in an SVG."""
 POINTS_PER_INCH: Final = 72
+OPAQUE: Final = 255
 
 
 def timeline_figure(spans: pd.DataFrame, summary: Mapping[str, Any]) -> Figure:
@@ -126,8 +127,10 @@ def plot_timeline(
     first, last = (0.0, step_time_s) if window_s is None else window_s
     size_s, unit = time_unit(last - first)
     box = ax.get_window_extent()
+    image = timeline_image(spans, rows, (first, last), (round(box.width), round(box.height)))
     ax.imshow(
-        timeline_image(spans, rows, (first, last), (round(box.width), round(box.height))),
+        # With its opacity said, matplotlib keeps to single precision and draws in half the time.
+        np.dstack([image, np.full(image.shape[:2], OPAQUE, image.dtype)]),
         extent=(first / size_s, last / size_s, len(rows), 0),
         aspect="auto",
         interpolation="none",

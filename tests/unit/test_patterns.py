@@ -127,3 +127,16 @@ def test_autograd_launches_the_backward_pass_and_python_the_rest() -> None:
         (SpanKind.WEIGHT_GRADIENT, 4e-3),
     ):
         assert eager.pattern([tiny], kind).duration == pytest.approx(expected)
+
+
+def test_a_wait_knows_communication_that_is_laid_out_after_what_follows_it() -> None:
+    pattern = Pattern((compute(0, 2), compute(3, 2), gather(1, 3)), 5)
+    assert pattern.lane_time() == {SpanKind.FORWARD: 4, SpanKind.TENSOR: 1}
+
+
+def test_a_wait_is_for_what_fills_most_of_it() -> None:
+    """Nothing computes from 2 to 6 s: a gather fills 0.5 s of that, a sum 2.5 s."""
+    total = Segment("sum", SpanKind.TENSOR, Lane.TENSOR, 3.5, 2.5)
+    segments = (gather(0, 1), gather(1, 1.5), compute(1, 1), total, compute(6, 1))
+    wait = Pattern(segments, 7).pieces()[2]
+    assert (wait.name, wait.offset, wait.duration) == ("sum", 2, 4)
