@@ -13,7 +13,6 @@ held out. Parts named together share constants; the profile is edited by hand.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -102,8 +101,7 @@ def of_values(values: Array) -> ExchangePass:
 def modelled(calls: Sequence[ExpertExchange], model: ExchangePass, part: Accelerator) -> Array:
     """Return the times [s] of calls, all of one direction, with these constants."""
     both = ExchangeModel(dispatch=model, combine=model)
-    kernels = dataclasses.replace(part.kernels, exchange=both)
-    other = dataclasses.replace(part, kernels=kernels)
+    other = part.with_kernels(exchange=both)
     return np.array([exchange_time(call, other) for call in calls])
 
 

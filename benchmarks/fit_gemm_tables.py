@@ -191,8 +191,7 @@ def check(rows: Rows, values: Array) -> None:
     gemm = dataclasses.replace(
         few.part.kernels.gemm, **dict(zip(NAMES, values.tolist(), strict=True))
     )
-    kernels = dataclasses.replace(few.part.kernels, gemm=gemm)
-    part = with_shapes(dataclasses.replace(few.part, kernels=kernels), few.gemms[0].precision, None)
+    part = with_shapes(few.part.with_kernels(gemm=gemm), few.gemms[0].precision, None)
     expected = np.array([gemm_time(gemm, part) for gemm in few.gemms])
     assert (modelled(few, values) <= expected * (1 + 1e-9)).all()
     assert np.median(expected / modelled(few, values)) < 1 + 1e-9

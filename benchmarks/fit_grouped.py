@@ -140,8 +140,7 @@ def changed(part: Accelerator, values: Values) -> Accelerator:
         else:
             new = dataclasses.replace(old, **{inner: value}) if inner else value
         model = dataclasses.replace(model, **{name: new})
-    kernels = dataclasses.replace(part.kernels, gemm=dataclasses.replace(gemm, grouped=model))
-    return dataclasses.replace(part, kernels=kernels)
+    return part.with_kernels(gemm=dataclasses.replace(gemm, grouped=model))
 
 
 def quality(parts: dict[str, Accelerator], cases: list[Case]) -> str:

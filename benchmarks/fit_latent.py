@@ -135,8 +135,7 @@ def with_latent(rows: Rows, model: AttentionPass) -> Rows:
     attention = dict(rows.part.kernels.fused_attention)
     kernel = attention[AttentionKernel.CUDNN]
     attention[AttentionKernel.CUDNN] = dataclasses.replace(kernel, latent_forward=model)
-    kernels = dataclasses.replace(rows.part.kernels, fused_attention=attention)
-    return rows._replace(part=dataclasses.replace(rows.part, kernels=kernels))
+    return rows._replace(part=rows.part.with_kernels(fused_attention=attention))
 
 
 def kernel_times(rows: Rows) -> Array:

@@ -142,7 +142,7 @@ def _with_scaled(part: Accelerator, group: tuple[str, ...], factor: float) -> Ac
             for kind, share in kernels.pointwise.bandwidth.items()
         }
         pointwise = dataclasses.replace(kernels.pointwise, bandwidth=bandwidth)
-        return dataclasses.replace(part, kernels=dataclasses.replace(kernels, pointwise=pointwise))
+        return part.with_kernels(pointwise=pointwise)
     _, name, direction, head_dim = group
     fused = dict(kernels.fused_attention)
     (kernel,) = (key for key in fused if key.value == name)
@@ -157,4 +157,4 @@ def _with_scaled(part: Accelerator, group: tuple[str, ...], factor: float) -> Ac
         sustained_rate=min(1.0, model.sustained_rate * max(1.0, factor)),
     )
     fused[kernel] = dataclasses.replace(fused[kernel], **{direction: scaled_model})
-    return dataclasses.replace(part, kernels=dataclasses.replace(kernels, fused_attention=fused))
+    return part.with_kernels(fused_attention=fused)
