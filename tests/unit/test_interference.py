@@ -27,8 +27,7 @@ TABLE = Path(__file__).parents[2] / "benchmarks" / "measurements" / "h200" / "ov
 
 
 def accelerator(name: str) -> Accelerator:
-    document = Catalog(()).document("accelerator", name)
-    return validate(Accelerator, Catalog(()).resolve("accelerator", document, ()))
+    return validate(Accelerator, Catalog(()).document("accelerator", name))
 
 
 H200 = accelerator("h200-sxm")

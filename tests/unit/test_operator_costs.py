@@ -43,9 +43,7 @@ repeatable = settings(derandomize=True, max_examples=60, deadline=None)
 
 
 def accelerator(name: str) -> Accelerator:
-    catalog = Catalog(())
-    document = catalog.document("accelerator", name)
-    return validate(Accelerator, catalog.resolve("accelerator", document, ()))
+    return validate(Accelerator, Catalog(()).document("accelerator", name))
 
 
 H200 = accelerator("h200-sxm")
