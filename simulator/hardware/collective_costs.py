@@ -226,9 +226,7 @@ def _scale_up_cost(kind: Collective, n_bytes: float, ranks: int, node: Node) -> 
     known = _measured(line, ranks, n_bytes)
     if known is not None:
         return CollectiveCost(known, moving, Regime.MEASURED, node.scale_up, port_bytes=volume)
-    protocols = Protocols(
-        line, node.name, scale_up_hops(kind, ranks, node), node.collectives.launch
-    )
+    protocols = Protocols.inside(kind, node, scale_up_hops(kind, ranks, node))
     time, regime = protocols.time(n_bytes, moving)
     return CollectiveCost(time, moving, regime, node.scale_up, port_bytes=volume)
 
@@ -313,11 +311,7 @@ def _network_cost(
     if known is not None:
         return CollectiveCost(known, moving, Regime.MEASURED, algorithm, wire, port)
     hops, inner_hops = _network_hops(kind, span, cluster.node, algorithm)
-    inner = cluster.node.collectives.line(kind, cluster.node.name)
-    protocols = Protocols(
-        line, cluster.fabric.name, hops, cluster.fabric.collectives.launch, inner_hops, inner
-    )
-    time, regime = protocols.time(n_bytes, moving)
+    time, regime = Protocols.between(kind, cluster, hops, inner_hops).time(n_bytes, moving)
     time += passes(kind) * span.latency
     return CollectiveCost(time, moving, regime, algorithm, wire, port)
 
