@@ -11,16 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulator.hardware.collective_costs import (
-    bus_factor,
-    passes,
-    scale_up_bandwidth,
-    scale_up_hops,
-    send_recv_time,
-)
+from simulator.hardware.collective_costs import bus_factor, passes, send_recv_time
 from simulator.hardware.node import Node, ScaleUp
 from simulator.hardware.patterns import Pattern
 from simulator.hardware.protocols import Protocols
+from simulator.hardware.scale_up import scale_up_bandwidth, scale_up_hops
 from simulator.operators import Collective
 
 if TYPE_CHECKING:
