@@ -60,7 +60,7 @@ def predict_runs(
         Called with the number of rows that were done since the last call.
     """
     rows = predict_rows("runs", table, profiles=profiles, workers=workers, advance=advance)
-    return run_frame(table, rows, Catalog(tuple(profiles)))
+    return run_frame(table, rows)
 
 
 def predict_steps(
