@@ -94,7 +94,7 @@ def main() -> None:
     smoothness, pin = arguments.smoothness, arguments.pin
     table = shared_table(fits, values, cast, axes, smoothness=smoothness, pin=pin)
     print(f"first: {axes[0]}\nsecond: {axes[1]}\nthird: {axes[2]}")
-    print("percent: [" + ", ".join(str(int(value)) for value in table.percent) + "]")
+    print("percent: " + " ".join(str(int(value)) for value in table.percent))
     print("held out: plain | with the table | where casts are < 30 %")
     for rows in {(rows.part.name, len(rows.time)): rows for rows in tables}.values():
         check(rows, values)
