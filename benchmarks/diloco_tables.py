@@ -19,20 +19,18 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from simulator.metrics.islands import GRID, PUBLISHED_GRID, IslandTraining
-from simulator.parallel.islands import Islands
-from simulator.program.inner_step import equal_layers
+from simulator.metrics.islands import GRID, PUBLISHED_GRID
 from simulator.report.palette import MUTED, picture_style, write_figure
-from simulator.units import GBIT_PER_S, HOUR
+from simulator.units import GBIT_PER_S
 from simulator.validation.islands import (
     CALIBRATED_BITS,
-    ISLANDS,
+    HOURS_BITS,
     PERCENTS,
     Row,
     bandwidth_text,
     grid_steps_apart,
     read_rows,
-    synchronisation_of,
+    simulated_hours,
 )
 
 PUBLISHED = Path(__file__).parent / "published"
@@ -40,10 +38,6 @@ PICTURE = Path(__file__).parent.parent / "docs" / "images" / "islands.png"
 DRAWN = ("streaming_4", "10B")
 CURVE_COLOURS = ("#D55E00", "#E69F00", "#56B4E9", "#0072B2", "#332288")
 GRID_GBIT_PER_S = (GRID[:PUBLISHED_GRID] / GBIT_PER_S).tolist()
-HOURS_BITS = 16.0
-"""Bits per parameter with which the table of hours agrees: bf16."""
-LAYERS, PARAMETERS, STEP_TIME = 24, 1e9, 0.1
-"""The model of the table of hours, as table 4 has it [s]."""
 
 
 def bandwidths(console: Console, bits: float) -> None:
@@ -73,15 +67,11 @@ def hours(console: Console) -> None:
     table = Table("tokens", "exchange", "hours at 1 Gbit/s", "error", box=SIMPLE_HEAD)
     with (PUBLISHED / "diloco_hours.csv").open(encoding="utf-8", newline="") as stream:
         for cells in csv.DictReader(stream):
-            sync = synchronisation_of(cells, HOURS_BITS)
-            islands = Islands(count=ISLANDS, link=GBIT_PER_S, latency=0.0, synchronisation=sync)
-            training = IslandTraining(equal_layers(LAYERS, PARAMETERS, STEP_TIME), islands)
-            steps = float(cells["hours_infinite_bandwidth"]) * HOUR / training.inner_step_time
-            simulated = steps * training.step_time() / HOUR
+            simulated = simulated_hours(cells)
             published = float(cells["hours_1_gbit_per_s"])
             table.add_row(
                 cells["tokens"],
-                sync.method.value,
+                cells["method"],
                 f"{simulated:,.4g} | {published:g}",
                 f"{simulated / published - 1:+.1%}",
             )
@@ -115,9 +105,7 @@ def draw() -> None:
 
 def utilisations(row: Row) -> list[float]:
     """Return the simulated utilisation of a row at each bandwidth of the published grid."""
-    islands = Islands(count=ISLANDS, link=1.0, latency=0.0, synchronisation=row.synchronisation)
-    step = equal_layers(row.layers, row.parameters, row.step_time)
-    training = IslandTraining(step, islands)
+    training = row.training()
     return [training.utilisation(rate * GBIT_PER_S) for rate in GRID_GBIT_PER_S]
 
 

@@ -17,7 +17,14 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
-from simulator.calibration.line_fit import Measurement, costs, fit_measurements, with_costs
+from simulator.calibration.line_fit import (
+    Measurement,
+    costs,
+    fit_measurements,
+    scope_of,
+    with_costs,
+    with_lines,
+)
 from simulator.calibration.site_profiles import line_text
 from simulator.catalog import Catalog
 from simulator.documents import validate
@@ -181,7 +188,7 @@ def left_out_sites(held: Sequence[Row], others: Sequence[Row]) -> list[Site]:
     if held[0].scope == "inside":
         base = first.node.collectives.line(kind, first.node.name)
         fit = fit_measurements(kind, base, [replace(row.measurement, site=first) for row in others])
-        return [with_line(first, kind, fit, "node")] * len(held)
+        return [without_launch(first, kind, fit, "node")] * len(held)
     base = first.fabric.collectives.line(kind, first.fabric.name)
     fit = fit_measurements(kind, base, [row.measurement for row in others])
     usual = {row.fabric: row.measurement.site.fabric.efficiency for row in others}
@@ -196,20 +203,20 @@ def unknown_site(row: Row, kind: Collective, fit: CollectiveLine, efficiency: fl
     node, fabric = row.measurement.site.node, row.measurement.site.fabric
     algorithm = fabric.collectives.line(kind, row.fabric).algorithm
     site = Site(node, replace(fabric, efficiency=efficiency))
-    return with_line(site, kind, replace(fit, algorithm=algorithm), "fabric")
+    return without_launch(site, kind, replace(fit, algorithm=algorithm), "fabric")
 
 
-def with_line(site: Site, kind: Collective, line: CollectiveLine, scope: str) -> Site:
+def without_launch(site: Site, kind: Collective, line: CollectiveLine, scope: str) -> Site:
     """Return a site with another line of one collective and no launch latency of its own."""
-    model = costs(site, scope)
-    return with_costs(site, scope, replace(model, launch=0.0, lines={**model.lines, kind: line}))
+    site = with_lines(site, scope, {kind: line})
+    return with_costs(site, scope, replace(costs(site, scope), launch=0.0))
 
 
 def after_two_runs(held: Sequence[Row], sites: Sequence[Site]) -> dict[int, Site]:
     """Return the sites, by row, once a source's smallest and largest message have been used."""
     order = sorted(range(len(held)), key=lambda at: held[at].measurement.n_bytes)
     first, last = (held[order[end]].measurement for end in (0, -1))
-    kind, scope = held[0].kind, "node" if held[0].scope == "inside" else "fabric"
+    kind, scope = held[0].kind, scope_of(first.span)
     used: set[float] = set()
     launch, ratio = 0.0, 1.0
     if first.n_bytes <= SMALL:
@@ -320,7 +327,9 @@ def print_profile(name: str, rows: Sequence[Row]) -> None:
             print(f"# {kind}: only {sizes} sizes")
             continue
         line = fitted_profile(place, stem, kind, some)
-        medians = _cell(band_medians((row.band, row.error(told(row, line, place))) for row in some))
+        told = [with_lines(row.measurement.site, place, {kind: line}) for row in some]
+        errors = zip(some, told, strict=True)
+        medians = _cell(band_medians((row.band, row.error(site)) for row, site in errors))
         print(f"    {kind}:  # {len(some)} rows; median error {medians} %")
         print(f"      value:\n{line_text(line)}", end="")
 
@@ -343,13 +352,6 @@ def fitted_profile(place: str, stem: str, kind: Collective, rows: Sequence[Row])
         base = replace(base, a1=hops.a1, b1=hops.b1, c1=hops.c1)
     measurements = [row.measurement for row in rows]
     return fit_measurements(kind, base, measurements, keep_hops=bool(donor))
-
-
-def told(row: Row, line: CollectiveLine, place: str) -> Site:
-    """Return the row's site with another line, its own launch latency kept."""
-    site = row.measurement.site
-    model = costs(site, place)
-    return with_costs(site, place, replace(model, lines={**model.lines, row.kind: line}))
 
 
 if __name__ == "__main__":

@@ -13,18 +13,15 @@ held out. Parts named together share constants; the profile is edited by hand.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
+from kernel_fits import OUTLIER, error_text, part_of
 from scipy.optimize import least_squares
 
 from simulator.calibration.held_out import is_held_out
-from simulator.catalog import Catalog
-from simulator.documents import validate
-from simulator.hardware.accelerator import Accelerator
 from simulator.hardware.exchange_costs import exchange_time
 from simulator.hardware.exchange_model import ExchangeModel, ExchangePass
 from simulator.hardware.operator_tables import exchanges_of
@@ -33,6 +30,7 @@ from simulator.units import MICRO
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from simulator.hardware.accelerator import Accelerator
     from simulator.operators import ExpertExchange
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -40,8 +38,6 @@ Flags = np.ndarray[Any, np.dtype[np.bool_]]
 LIBRARY: Final = "sglang/0.5.12"
 """The older release has 23 rows of one node."""
 EXPONENT: Final = 4.0
-OUTLIER: Final = 0.05
-"""Logarithmic error from which a row counts less than its square."""
 LARGE: Final = 1024
 """Tokens of a rank from which errors are printed apart: training's micro-batches."""
 START: Final = (30e-6, 1e9, 10e9, 100e-9, 40e9, 350e9)
@@ -61,7 +57,7 @@ def main() -> None:
     held_out = np.array([is_held_out("x".join(map(str, case))) for case in cases])
     large = (frame["num_token"] >= LARGE).to_numpy()
     pairs = [exchanges_of(row) for row in frame.to_dict("records")]
-    part = validate(Accelerator, Catalog().document("accelerator", arguments.parts[0]))
+    part = part_of(arguments.parts[0])
     for at, direction in enumerate(("dispatch", "combine")):
         time = frame[f"{direction}_transmit_us"].to_numpy(float) * MICRO
         calls = [pair[at] for pair in pairs]
@@ -102,18 +98,14 @@ def of_values(values: Array) -> ExchangePass:
 def modelled(calls: Sequence[ExpertExchange], model: ExchangePass, part: Accelerator) -> Array:
     """Return the times [s] of calls, all of one direction, with these constants."""
     both = ExchangeModel(dispatch=model, combine=model)
-    kernels = dataclasses.replace(part.kernels, exchange=both)
-    other = dataclasses.replace(part, kernels=kernels)
+    other = part.with_kernels(exchange=both)
     return np.array([exchange_time(call, other) for call in calls])
 
 
 def summary(errors: Array, held_out: Flags, large: Flags) -> str:
-    """Return median and 90th percentile of the held-out errors' size, and of the large ones'."""
-    parts = []
-    for label, chosen in (("held out", held_out), (f"{LARGE} tokens and more", held_out & large)):
-        middle, high = np.quantile(np.abs(errors[chosen]), (0.5, 0.9))
-        parts.append(f"{label} {middle:.1%} {high:.1%} (n {chosen.sum()})")
-    return ", ".join(parts)
+    """Return what the held-out errors amount to, and the large ones' of them."""
+    every, long = error_text(errors[held_out]), error_text(errors[held_out & large])
+    return f"held out {every}; {LARGE} tokens and more {long}"
 
 
 if __name__ == "__main__":

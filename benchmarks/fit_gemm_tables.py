@@ -19,12 +19,12 @@ twice; the profile is edited by hand.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from gemm_rows import NAMES, cast_time, long_points, modelled, rows_of
+from kernel_fits import OUTLIER, error_text, with_constants
 from scipy.optimize import least_squares
 
 from simulator.calibration.operators import read_gemms, with_shapes
@@ -47,8 +47,6 @@ CAST_BYTES: Final = 3.0
 """bf16 read, eight bits written: one pass of a cast, by which its time is printed."""
 ALIGNMENT: Final = 16
 """Rows: half of the database's m are one more than a multiple, which no training step has."""
-OUTLIER: Final = 0.05
-"""Logarithmic error from which a row counts less than its square."""
 AXIS_M: Final = (128, 256, 512, 1024, 2048, 4096, 8192, 32768)
 AXIS_NK: Final = (64, 256, 1024, 2048, 4096, 8192, 16384, 65536)
 RIDGE: Final = 1e-2
@@ -96,8 +94,8 @@ def main() -> None:
     smoothness, pin = arguments.smoothness, arguments.pin
     table = shared_table(fits, values, cast, axes, smoothness=smoothness, pin=pin)
     print(f"first: {axes[0]}\nsecond: {axes[1]}\nthird: {axes[2]}")
-    print("percent: [" + ", ".join(str(int(value)) for value in table.percent) + "]")
-    print("held out: median, 90th percentile; plain | with the table | where casts are < 30 %")
+    print("percent: " + " ".join(str(int(value)) for value in table.percent))
+    print("held out: plain | with the table | where casts are < 30 %")
     for rows in {(rows.part.name, len(rows.time)): rows for rows in tables}.values():
         check(rows, values)
         held = rows.only(rows.held_out)
@@ -106,7 +104,7 @@ def main() -> None:
         factor = np.array([lookup.factor(*map(int, size)) for size in held.sizes])
         errors = [(time + added) / held.time - 1 for time in (plain, plain * factor)]
         errors.append(errors[1][added < 0.3 * held.time])
-        print(f"  {rows.part.name}", *map(summary, errors), sep=" | ")
+        print(f"  {rows.part.name}", *map(error_text, errors), sep=" | ")
 
 
 def products(path: Path, arguments: argparse.Namespace) -> pd.DataFrame:
@@ -188,11 +186,8 @@ def without_cast(rows: Rows, cast: Array) -> Array:
 def check(rows: Rows, values: Array) -> None:
     """Make sure that the model here is the simulator's."""
     few = rows.only(np.arange(0, len(rows.time), 997))
-    gemm = dataclasses.replace(
-        few.part.kernels.gemm, **dict(zip(NAMES, values.tolist(), strict=True))
-    )
-    kernels = dataclasses.replace(few.part.kernels, gemm=gemm)
-    part = with_shapes(dataclasses.replace(few.part, kernels=kernels), few.gemms[0].precision, None)
+    part = with_constants(few.part, [f"gemm.{name}" for name in NAMES], values)
+    part = with_shapes(part, few.gemms[0].precision, None)
     expected = np.array([gemm_time(gemm, part) for gemm in few.gemms])
     assert (modelled(few, values) <= expected * (1 + 1e-9)).all()
     assert np.median(expected / modelled(few, values)) < 1 + 1e-9
@@ -202,14 +197,7 @@ def quality(rows: Rows) -> str:
     """Return the held-out errors of the profile as it is (casts of the database included)."""
     held = rows.only(rows.held_out)
     times = np.array([gemm_time(gemm, held.part) for gemm in held.gemms])
-    return summary(times / held.time - 1)
-
-
-def summary(errors: Array) -> str:
-    """Return median and 90th percentile [%] of the errors' size, their median, and their number."""
-    size = 100 * np.abs(errors)
-    middle, high = np.quantile(size, (0.5, 0.9))
-    return f"{middle:.1f} {high:.1f} (bias {100 * np.median(errors):+.1f}, n {len(size)})"
+    return error_text(times / held.time - 1)
 
 
 if __name__ == "__main__":

@@ -11,28 +11,25 @@ is held out; the profile is edited by hand.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
+from kernel_fits import OUTLIER, constant, error_text, part_of, with_constants
 from scipy.optimize import least_squares
 
 from simulator.calibration.held_out import is_held_out
-from simulator.catalog import Catalog
-from simulator.documents import validate
-from simulator.hardware.accelerator import Accelerator
 from simulator.hardware.grouped_costs import grouped_gemm_time
 from simulator.hardware.operator_tables import added_time, grouped_gemm_of, timed_by_events
-from simulator.operators import GroupedGemm, Role
 from simulator.units import MICRO
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from simulator.hardware.grouped_model import GroupedModel
+    from simulator.hardware.accelerator import Accelerator
+    from simulator.operators import GroupedGemm
 
     Values = NDArray[np.float64]
 
@@ -42,8 +39,7 @@ NAMES: Final = (
     "ragged_wave", "kernel_overhead", "group_overhead", "bandwidth",
     "role_rate.dgrad", "role_rate.wgrad",
 )  # fmt: skip
-OUTLIER: Final = 0.05
-"""Logarithmic error from which a row counts less than its square."""
+PATHS: Final = [f"gemm.grouped.{name}" for name in NAMES]
 LEAST_FLOPS: Final = 1e8
 
 
@@ -62,9 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--as-shipped", action="store_true", help="fit nothing")
     arguments = parser.parse_args()
-    parts = {
-        name: validate(Accelerator, Catalog().document("accelerator", name)) for name in TABLES
-    }
+    parts = {name: part_of(name) for name in TABLES}
     cases = [case for part, folder in TABLES.items() for case in read(part, folder)]
     if not arguments.as_shipped:
         values = fitted(parts, [case for case in cases if not case.held_out])
@@ -95,9 +89,7 @@ def read(part: str, folder: str) -> list[Case]:
 
 def fitted(parts: dict[str, Accelerator], cases: list[Case]) -> Values:
     """Return the constants `NAMES` that fit best, each part weighing the same."""
-    grouped = parts["h200-sxm"].kernels.gemm.grouped
-    assert grouped
-    start = np.array([get(grouped, name) for name in NAMES])
+    start = np.array([constant(parts["h200-sxm"].kernels, path) for path in PATHS])
     each = {name: sum(case.part == name for case in cases) for name in parts}
     weight = np.array([len(cases) / each[case.part] for case in cases])
 
@@ -118,39 +110,14 @@ def log_error(case: Case, part: Accelerator) -> float:
     return math.log(grouped_gemm_time(case.grouped, part) / case.seconds)
 
 
-def get(model: GroupedModel, path: str) -> float:
-    """Return the constant at a path of `NAMES`."""
-    name, _, inner = path.partition(".")
-    value = getattr(model, name)
-    if name == "role_rate":
-        return float(value[Role(inner)])
-    return float(getattr(value, inner) if inner else value)
-
-
 def changed(part: Accelerator, values: Values) -> Accelerator:
     """Return the part with other constants."""
-    gemm = part.kernels.gemm
-    model: Any = gemm.grouped
-    for path, value in zip(NAMES, map(float, values), strict=True):
-        name, _, inner = path.partition(".")
-        old: Any = getattr(model, name)
-        new: Any
-        if name == "role_rate":
-            new = {**old, Role(inner): value}
-        else:
-            new = dataclasses.replace(old, **{inner: value}) if inner else value
-        model = dataclasses.replace(model, **{name: new})
-    kernels = dataclasses.replace(part.kernels, gemm=dataclasses.replace(gemm, grouped=model))
-    return dataclasses.replace(part, kernels=kernels)
+    return with_constants(part, PATHS, values)
 
 
 def quality(parts: dict[str, Accelerator], cases: list[Case]) -> str:
-    """Return number, median, 90th percentile and bias of the relative errors."""
-    errors = np.expm1([log_error(case, parts[case.part]) for case in cases])
-    middle, high = np.quantile(np.abs(errors), (0.5, 0.9))
-    return (
-        f"{len(cases):5} rows, median {middle:.1%}, p90 {high:.1%}, bias {np.median(errors):+.1%}"
-    )
+    """Return what the relative errors of cases amount to."""
+    return error_text(np.expm1([log_error(case, parts[case.part]) for case in cases]))
 
 
 if __name__ == "__main__":

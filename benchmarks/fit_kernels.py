@@ -21,11 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 import kernel_tables as tables
 import numpy as np
+from kernel_fits import OUTLIER, constant, part_of, with_constants
 from scipy.optimize import least_squares
 
-from simulator.catalog import Catalog
-from simulator.documents import validate
-from simulator.hardware.accelerator import Accelerator
 from simulator.hardware.operator_costs import operator_time
 from simulator.precision import Precision
 from simulator.units import MICRO
@@ -36,6 +34,8 @@ if TYPE_CHECKING:
     from kernel_tables import Measurement
     from numpy.typing import NDArray
 
+    from simulator.hardware.accelerator import Accelerator
+
 GEMM = (
     "boost_time",
     "gemm.burst_rate",
@@ -45,14 +45,12 @@ GEMM = (
 )
 ATTENTION = ("rate.64", "rate.128", "block_overhead", "imbalance")
 PASSES = {"fwd": "forward", "bwd": "backward"}
-OUTLIER = 0.05
-"""Relative error from which a row counts less than its square: tables hold slow outliers."""
 
 
 def main() -> None:
     """Fit what the command line names and print the outcome."""
     arguments = command_line().parse_args()
-    accelerator = validate(Accelerator, Catalog().document("accelerator", arguments.accelerator))
+    accelerator = part_of(arguments.accelerator)
     if arguments.misc and not arguments.as_shipped:
         accelerator = with_single_facts(accelerator, arguments.misc)
     measurements: list[Measurement] = []
@@ -84,8 +82,7 @@ def with_single_facts(accelerator: Accelerator, path: Path) -> Accelerator:
     """Return the accelerator with its sustained bf16 rate and optimizer bandwidth from a table."""
     sustained = statistics.mean(tables.sustained_rates(path))
     share = sustained / accelerator.achievable(Precision.BF16)
-    kernels = put(accelerator.kernels, "gemm.sustained_rate.bf16", share)
-    accelerator = dataclasses.replace(accelerator, kernels=kernels)
+    accelerator = with_constants(accelerator, ["gemm.sustained_rate.bf16"], [share])
     updates = tables.optimizer_measurements(path)
     return refitted(accelerator, ["pointwise.optimizer_bandwidth"], updates)
 
@@ -119,16 +116,10 @@ def refitted(
     accelerator: Accelerator, paths: Sequence[str], rows: Sequence[Measurement]
 ) -> Accelerator:
     """Return the accelerator with the constants at ``paths`` fitted to ``rows`` in log error."""
-    start = np.array([get(accelerator.kernels, path) for path in paths])
-
-    def at(values: NDArray[np.float64]) -> Accelerator:
-        kernels = accelerator.kernels
-        for path, value in zip(paths, values, strict=True):
-            kernels = put(kernels, path, float(value))
-        return dataclasses.replace(accelerator, kernels=kernels)
+    start = np.array([constant(accelerator.kernels, path) for path in paths])
 
     def residuals(values: NDArray[np.float64]) -> list[float]:
-        candidate = at(values)
+        candidate = with_constants(accelerator, paths, values)
         return [math.log1p(relative_error(row, candidate)) for row in rows]
 
     solution = least_squares(
@@ -140,7 +131,7 @@ def refitted(
         loss="soft_l1",
         f_scale=OUTLIER,
     )
-    return at(solution.x)
+    return with_constants(accelerator, paths, solution.x)
 
 
 def is_share(path: str) -> bool:
@@ -151,27 +142,6 @@ def is_share(path: str) -> bool:
 def relative_error(row: Measurement, accelerator: Accelerator) -> float:
     """Return modelled over measured time, less one."""
     return operator_time(row.operator, accelerator) / row.time - 1
-
-
-def get(model: Any, path: str) -> float:  # noqa: ANN401 - walks records and mappings alike
-    """Return the number at a dotted path, such as ``gemm.role_rate.dgrad``."""
-    for name in path.split("."):
-        model = model[_key(name)] if isinstance(model, dict) else getattr(model, name)
-    return float(model)
-
-
-def put(model: Any, path: str, value: float) -> Any:  # noqa: ANN401 - records and mappings alike
-    """Return a copy of ``model`` with the number at a dotted path replaced."""
-    name, _, rest = path.partition(".")
-    if isinstance(model, dict):
-        key = _key(name)
-        return {**model, key: put(model[key], rest, value) if rest else value}
-    inner = put(getattr(model, name), rest, value) if rest else value
-    return dataclasses.replace(model, **{name: inner})
-
-
-def _key(name: str) -> str | int:
-    return int(name) if name.isdigit() else name
 
 
 def quality(accelerator: Accelerator, rows: Sequence[Measurement]) -> Iterable[str]:

@@ -21,12 +21,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
+from kernel_fits import OUTLIER, database_name, error_text, part_of
 from scipy.optimize import least_squares
 
 from simulator.calibration.held_out import is_held_out
-from simulator.catalog import Catalog
-from simulator.documents import validate
-from simulator.hardware.accelerator import Accelerator
 from simulator.hardware.attention_costs import attention_time
 from simulator.hardware.kernels import AttentionPass
 from simulator.operators import Attention, AttentionKernel
@@ -35,12 +33,12 @@ from simulator.units import MICRO
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from simulator.hardware.accelerator import Accelerator
+
 Array = np.ndarray[Any, np.dtype[np.float64]]
 KEY_DIM: Final = 192
 VALUE_DIM: Final = 128
 LEAST_FLOPS: Final = 1e8
-OUTLIER: Final = 0.05
-"""Logarithmic error from which a row counts less than its square."""
 START: Final = (1.0, 0.8, 5e-6, 0.5, 2e-6, 0.5e-9, 30e-12)
 """Rate, sustained rate, overheads [s] of block, imbalance, kernel; times [s] by token, and head."""
 
@@ -86,9 +84,8 @@ def main() -> None:
 
 def rows_of(frame: pd.DataFrame, name: str) -> Rows:
     """Return the rows of one part."""
-    part = validate(Accelerator, Catalog().document("accelerator", name))
-    label = name.upper() if name.endswith("-sxm") else f"{name.upper()}-NVL72"
-    frame = frame[frame["accelerator"] == label]
+    part = part_of(name)
+    frame = frame[frame["accelerator"] == database_name(name)]
     sizes = frame[["batch_size", "num_heads", "isl"]].astype(int).to_numpy()
     calls = [call(*map(int, size)) for size in sizes]
     chosen = np.array([one.flops >= LEAST_FLOPS for one in calls])
@@ -135,8 +132,7 @@ def with_latent(rows: Rows, model: AttentionPass) -> Rows:
     attention = dict(rows.part.kernels.fused_attention)
     kernel = attention[AttentionKernel.CUDNN]
     attention[AttentionKernel.CUDNN] = dataclasses.replace(kernel, latent_forward=model)
-    kernels = dataclasses.replace(rows.part.kernels, fused_attention=attention)
-    return rows._replace(part=dataclasses.replace(rows.part, kernels=kernels))
+    return rows._replace(part=rows.part.with_kernels(fused_attention=attention))
 
 
 def kernel_times(rows: Rows) -> Array:
@@ -170,12 +166,9 @@ def solved(tables: list[Rows], kernels: Callable[[Array], list[Array]], start: A
 def report(tables: list[Rows], kernels: list[Array], around: Array) -> None:
     """Print the held-out errors of each part: kernel alone, and with what surrounds it."""
     for rows, kernel in zip(tables, kernels, strict=True):
-        parts = []
-        for extra in (np.zeros(2), around):
-            error = np.expm1(errors(rows, kernel, extra)[rows.held_out])
-            middle, high = np.quantile(np.abs(error), (0.5, 0.9))
-            parts.append(f"{middle:.1%} {high:.1%} (bias {np.median(error):+.1%})")
-        print(f"{rows.part.name}, {rows.held_out.sum()} held out:", " | ".join(parts))
+        for label, extra in (("kernel", np.zeros(2)), ("with what surrounds it", around)):
+            held_out = np.expm1(errors(rows, kernel, extra)[rows.held_out])
+            print(f"{rows.part.name}, held out, {label}: {error_text(held_out)}")
 
 
 if __name__ == "__main__":

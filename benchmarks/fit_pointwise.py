@@ -18,12 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
+from kernel_fits import OUTLIER, error_text, part_of
 from scipy.optimize import least_squares
 
 from simulator.calibration.held_out import is_held_out
-from simulator.catalog import Catalog
-from simulator.documents import validate
-from simulator.hardware.accelerator import Accelerator
 from simulator.hardware.operator_tables import added_time, timed_by_events
 from simulator.hardware.pointwise_costs import pointwise_time
 from simulator.hardware.pointwise_tables import OPERATIONS, pointwise_of
@@ -34,12 +32,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from simulator.hardware.accelerator import Accelerator
     from simulator.operators import Pointwise
 
 SMALLEST: Final = 1e6
 """Least traffic [B] of a row that counts."""
-OUTLIER: Final = 0.05
-"""Relative error from which a row counts less than its square."""
 
 
 class Measurement(NamedTuple):
@@ -61,7 +58,7 @@ def main() -> None:
     parser.add_argument("accelerator", help="accelerator profile, such as h100-sxm")
     parser.add_argument("table", type=Path, help="pointwise.csv")
     arguments = parser.parse_args()
-    accelerator = validate(Accelerator, Catalog().document("accelerator", arguments.accelerator))
+    accelerator = part_of(arguments.accelerator)
     rows = measurements(arguments.table)
     alike = [row for row in rows if len(row.chain) == 1]
     for kind, group in by(alike, lambda row: row.kind):
@@ -121,16 +118,9 @@ def fitted(rows: Sequence[Measurement], accelerator: Accelerator) -> tuple[float
 
 
 def errors(rows: Sequence[Measurement], accelerator: Accelerator) -> str:
-    """Return count, median, 90th percentile and bias of the profile's relative errors."""
-    if not rows:
-        return "no rows"
+    """Return what the profile's relative errors amount to."""
     modelled = [sum(pointwise_time(part, accelerator) for part in row.chain) for row in rows]
-    relative = np.array(modelled) / np.array([row.time for row in rows]) - 1
-    size = np.abs(relative)
-    return (
-        f"{len(rows)} rows, median {np.median(size):.1%}, p90 {np.quantile(size, 0.9):.1%}, "
-        f"bias {np.median(relative):+.1%}"
-    )
+    return error_text(np.array(modelled) / np.array([row.time for row in rows]) - 1)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from simulator.catalog import Catalog
 from simulator.validation.errors import with_errors
 from simulator.validation.predictions import predict_runs
 from simulator.validation.runs import split_of
-from simulator.validation.tables import read_table
+from simulator.validation.tables import read_table, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -115,11 +115,7 @@ def calibration_rows(fit: Fit, table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the table that the fit is for."""
     named = (table["model"] + " " + table["accelerator"]).str.contains(fit.rows, regex=False)
     rows = table[(table["source"] == fit.source) & named]
-    texts = [
-        {str(name): str(cell) for name, cell in row.items()} for row in rows.to_dict("records")
-    ]
-    fitted = [split_of(row) == "calibration" for row in texts]
-    return rows[fitted]
+    return rows[[split_of(row) == "calibration" for row in rows_of(rows)]]
 
 
 def line(fit: Fit, rows: pd.DataFrame) -> str:
@@ -146,8 +142,7 @@ def line(fit: Fit, rows: pd.DataFrame) -> str:
 
 def shipped_value(fit: Fit) -> float:
     """Return the constant that the profile holds."""
-    folder, name = fit.profile.split("/")
-    value = Catalog().document(folder, name).get(tuple(fit.field.split(".")))
+    value = Catalog().document(*fit.profile.split("/")).get(tuple(fit.field.split(".")))
     if value not in fit.tried:
         raise SystemExit(f"{fit.profile} {fit.field}: {value} is not among the values to try")
     return float(value)

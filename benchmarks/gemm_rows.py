@@ -8,10 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
+from kernel_fits import database_name, part_of
 
-from simulator.catalog import Catalog
-from simulator.documents import validate
-from simulator.hardware.accelerator import Accelerator
 from simulator.hardware.gemm_costs import PARTIAL_SUM_BYTES
 from simulator.hardware.operator_tables import TIMING_OVERHEAD, gemm_of, timed_by_events
 from simulator.units import MICRO
@@ -19,6 +17,7 @@ from simulator.units import MICRO
 if TYPE_CHECKING:
     import pandas as pd
 
+    from simulator.hardware.accelerator import Accelerator
     from simulator.operators import Gemm
 
 NAMES: Final = ("burst_rate", "tile_overhead", "kernel_overhead", "bandwidth")
@@ -46,11 +45,10 @@ class Rows(NamedTuple):
 
 def rows_of(frame: pd.DataFrame, name: str, library: str) -> Rows:
     """Return the rows of one part: in the operator database by its name, elsewhere all."""
-    part = validate(Accelerator, Catalog().document("accelerator", name))
+    part = part_of(name)
     if "library" in frame:
-        label = name.upper() if name.endswith("-sxm") else f"{name.upper()}-NVL72"
-        chosen = (frame["accelerator"] == label) & frame["library"].str.startswith(library)
-        frame = frame[chosen]
+        mine = frame["accelerator"] == database_name(name)
+        frame = frame[mine & frame["library"].str.startswith(library)]
     time = frame["time_us"] * MICRO
     if timed_by_events(frame.columns):
         time -= TIMING_OVERHEAD

@@ -53,6 +53,22 @@ def pipeline(stages: int, micro_batches: int, chunks: int = 1) -> Scenario:
     )
 
 
+def replicas(data: int) -> list[str]:
+    """Return the overrides that make the large job one of so many data-parallel replicas."""
+    return [
+        f"accelerators={128 * data}",
+        f"layout.data={data}",
+        f"batch.global_batch={16 * data}",
+        "cluster.largest=100000",
+    ]
+
+
+def test_whole_step(measure: Measure) -> None:
+    """16,384 accelerators from file to summary, in a warm process."""
+    simulate(load_scenario(LARGE))
+    measure("load and simulate llama3-405b-16k-h100", lambda: simulate(load_scenario(LARGE)))
+
+
 @pytest.mark.parametrize("engine", ["simpy", "numpy", "numba"])
 def test_tasks_per_second(measure: Measure, engine: str) -> None:
     """One step of 16,384 accelerators, by every way to play it."""
@@ -98,13 +114,7 @@ def test_growth_with_layers(measure: Measure, layers: int) -> None:
 @pytest.mark.parametrize("data", [8, 128, 768])
 def test_growth_with_accelerators(measure: Measure, data: int) -> None:
     """From scenario to summary; rank classes do not grow with replicas."""
-    overrides = [
-        f"accelerators={128 * data}",
-        f"layout.data={data}",
-        f"batch.global_batch={16 * data}",
-        "cluster.largest=100000",
-    ]
-    scenario = load_scenario(LARGE, overrides=overrides)
+    scenario = load_scenario(LARGE, overrides=replicas(data))
     measure(f"simulate llama3-405b on {128 * data:,}", lambda: simulate(scenario))
 
 
@@ -125,8 +135,7 @@ def test_samples(measure: Measure, name: str, variation: Variation) -> None:
         return sample_steps(program, plan, variation, Perturbations())
 
     sample()
-    replicas = plan.scenario.layout.data
-    tasks = len(program) * replicas * variation.samples
+    tasks = len(program) * plan.scenario.layout.data * variation.samples
     measure(f"llama3-405b-16k-h100, {name}", sample, tasks=tasks)
 
 
@@ -134,16 +143,10 @@ def test_samples(measure: Measure, name: str, variation: Variation) -> None:
 @pytest.mark.parametrize("data", [128, 768])
 def test_cold_process(measure: Measure, tmp_path: Path, *, data: int, files: bool) -> None:
     """``simulator run`` as a user starts it."""
-    accelerators = 128 * data
     command = [sys.executable, "-m", "simulator.cli.main", "run", str(LARGE), "--quiet"]
-    for override in (
-        f"accelerators={accelerators}",
-        f"layout.data={data}",
-        f"batch.global_batch={16 * data}",
-        "cluster.largest=100000",
-    ):
+    for override in replicas(data):
         command += ["--set", override]
     if files:
         command += ["--out", str(tmp_path)]
-    name = f"simulator run, {accelerators:,} accelerators{', files written' if files else ''}"
+    name = f"simulator run, {128 * data:,} accelerators{', files written' if files else ''}"
     measure(name, lambda: subprocess.run(command, check=True, capture_output=True))  # noqa: S603

@@ -12,7 +12,14 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
-from simulator.calibration.line_fit import costs, fitted_line, scope_of, span_of, with_costs
+from simulator.calibration.line_fit import (
+    costs,
+    fitted_line,
+    scope_of,
+    span_of,
+    with_costs,
+    with_lines,
+)
 from simulator.errors import SimulatorError
 from simulator.hardware.collective_costs import collective_cost, collective_time
 from simulator.hardware.collective_tables import MEDIUM, band
@@ -133,10 +140,9 @@ def _fitted_scope(fit: Fit, scope: str, curves: Curves) -> Fit:
 
 
 def _with_lines(fit: Fit, scope: str, lines: Mapping[Collective, CollectiveLine]) -> Fit:
-    model = costs(fit.cluster, scope)
-    model = replace(model, lines={**model.lines, **lines})
     new = {(scope, kind): line for kind, line in lines.items()}
-    return replace(fit, cluster=with_costs(fit.cluster, scope, model), lines={**fit.lines, **new})
+    cluster = with_lines(fit.cluster, scope, lines)
+    return replace(fit, cluster=cluster, lines={**fit.lines, **new})
 
 
 def _with_launch(fit: Fit, scope: str, launch: float) -> Fit:

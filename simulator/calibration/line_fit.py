@@ -52,7 +52,7 @@ def span_of(group: Group, cluster: Cluster) -> GroupSpan:
     )
 
 
-def scope_of(group: Group) -> str:
+def scope_of(group: Group | GroupSpan) -> str:
     """Return whose lines a group's costs come from: the node's or the fabric's."""
     return "node" if group.nodes == 1 else "fabric"
 
@@ -67,6 +67,12 @@ def with_costs(cluster: Place, scope: str, model: CollectiveModel) -> Place:
     if scope == "node":
         return replace(cluster, node=replace(cluster.node, collectives=model))
     return replace(cluster, fabric=replace(cluster.fabric, collectives=model))
+
+
+def with_lines(cluster: Place, scope: str, lines: Mapping[Collective, CollectiveLine]) -> Place:
+    """Return the cluster with these lines of its node or fabric beside those of other kinds."""
+    model = costs(cluster, scope)
+    return with_costs(cluster, scope, replace(model, lines={**model.lines, **lines}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,12 +327,7 @@ def _bus_bandwidth(kind: Collective, ranks: int, site: Site) -> float:
 
 def _probe(kind: Collective, one: Measurement, hop: float) -> float:
     """Return the time [s] of no bytes if a hop took ``hop`` seconds and a start nothing."""
-    scope = _scope(one.span)
-    model = costs(one.site, scope)
-    line = replace(model.lines[kind], a0=0.0, a1=hop, b0=0.0, b1=0.0, measured=None)
-    model = replace(model, lines={**model.lines, kind: line})
-    return collective_time(kind, 0.0, one.span, with_costs(one.site, scope, model))
-
-
-def _scope(span: GroupSpan) -> str:
-    return "node" if span.nodes == 1 else "fabric"
+    scope = scope_of(one.span)
+    base = costs(one.site, scope).lines[kind]
+    line = replace(base, a0=0.0, a1=hop, b0=0.0, b1=0.0, measured=None)
+    return collective_time(kind, 0.0, one.span, with_lines(one.site, scope, {kind: line}))

@@ -23,21 +23,12 @@ from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from simulator.hardware.collective_costs import bus_factor
+from simulator.hardware.collective_tables import KINDS
 from simulator.operators import Collective
 from simulator.units import MICRO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-PROGRAMS: Final[Mapping[str, Collective]] = {
-    "all_reduce": Collective.ALL_REDUCE,
-    "all_gather": Collective.ALL_GATHER,
-    "reduce_scatter": Collective.REDUCE_SCATTER,
-    "alltoall": Collective.ALL_TO_ALL,
-    "broadcast": Collective.BROADCAST,
-    "sendrecv": Collective.SEND_RECV,
-}
-"""Stem of the test's name (``all_reduce_perf``), and what it measures."""
+    from collections.abc import Iterable
 
 _PROGRAM: Final = re.compile(r"(?<![A-Za-z])([a-z_]+)_perf\b")
 _START: Final = re.compile(r"#\s*(nThread|Collective test starting)")
@@ -162,7 +153,7 @@ class LogReader:
         kind, foreign = self._run.kind, self._run.foreign
         self._finish()
         if program:
-            kind = PROGRAMS.get(program)
+            kind = KINDS.get(program)
             foreign = "" if kind else program
         self._run = _Run(kind=kind, foreign=foreign, place=place)
 
@@ -206,7 +197,7 @@ class LogReader:
 
 def _program(text: str) -> Collective | None:
     """Return the collective that a file's name starts or ends with the name of."""
-    return next((kind for stem, kind in PROGRAMS.items() if stem in text), None)
+    return next((kind for stem, kind in KINDS.items() if stem in text), None)
 
 
 def _number_like(token: str) -> bool:

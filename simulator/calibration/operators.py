@@ -85,10 +85,7 @@ def with_shapes(
     shapes = {key: value for key, value in gemm.shapes.items() if key != precision}
     if table:
         shapes[precision] = table
-    kernels = dataclasses.replace(
-        accelerator.kernels, gemm=dataclasses.replace(gemm, shapes=shapes)
-    )
-    return dataclasses.replace(accelerator, kernels=kernels)
+    return accelerator.with_kernels(gemm=dataclasses.replace(gemm, shapes=shapes))
 
 
 def fitted_shapes(frame: pd.DataFrame, accelerator: Accelerator) -> ShapeTable:

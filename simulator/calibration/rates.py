@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import defaultdict
+from operator import itemgetter
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
@@ -81,11 +83,12 @@ def scaled(part: Accelerator, rows: Sequence[Timing]) -> Accelerator:
     A group is one attention kernel, direction and head dimension, or one kind of memory-bound
     kernel; the overheads of the profile stay.
     """
-    fitted = [row for row in rows if not row.held_out]
-    groups = sorted({group_of(row.operator) for row in fitted})
+    groups: defaultdict[tuple[str, ...], list[Timing]] = defaultdict(list)
+    for row in rows:
+        if not row.held_out:
+            groups[group_of(row.operator)].append(row)
     for _ in range(ROUNDS):
-        for group in groups:
-            some = [row for row in fitted if group_of(row.operator) == group]
+        for group, some in sorted(groups.items(), key=itemgetter(0)):
             factor = math.exp(median(-error for error in log_errors(part, some)))
             part = _with_scaled(part, group, factor)
     return part
@@ -142,7 +145,7 @@ def _with_scaled(part: Accelerator, group: tuple[str, ...], factor: float) -> Ac
             for kind, share in kernels.pointwise.bandwidth.items()
         }
         pointwise = dataclasses.replace(kernels.pointwise, bandwidth=bandwidth)
-        return dataclasses.replace(part, kernels=dataclasses.replace(kernels, pointwise=pointwise))
+        return part.with_kernels(pointwise=pointwise)
     _, name, direction, head_dim = group
     fused = dict(kernels.fused_attention)
     (kernel,) = (key for key in fused if key.value == name)
@@ -157,4 +160,4 @@ def _with_scaled(part: Accelerator, group: tuple[str, ...], factor: float) -> Ac
         sustained_rate=min(1.0, model.sustained_rate * max(1.0, factor)),
     )
     fused[kernel] = dataclasses.replace(fused[kernel], **{direction: scaled_model})
-    return dataclasses.replace(part, kernels=dataclasses.replace(kernels, fused_attention=fused))
+    return part.with_kernels(fused_attention=fused)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import dataclasses
+from typing import Annotated, Any
 
 from simulator.errors import SimulatorError
 from simulator.fields import (
@@ -68,6 +69,10 @@ class Accelerator:
             If the part has no such rate; the message lists those it has.
         """
         return self._rate(self.achievable_flop_rate, precision)
+
+    def with_kernels(self, **changes: Any) -> Accelerator:  # noqa: ANN401 - any field of theirs
+        """Return the part with other values of fields of its kernels."""
+        return dataclasses.replace(self, kernels=dataclasses.replace(self.kernels, **changes))
 
     def _rate(self, rates: dict[Precision, float], precision: Precision) -> float:
         if precision not in rates:

@@ -9,21 +9,21 @@ alone, apart from ``span.contention``; ranks are taken to arrive together.
 References
 ----------
 NVIDIA/nccl-tests, doc/PERFORMANCE.md: bus bandwidth. NVIDIA/nccl, src/graph/tuning.cc: protocols,
-hops, algorithms. Austin et al., How to Scale Your Model, "Sharding": collectives on a torus.
+hops, algorithms.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from math import ceil, exp, log, log2
+from math import exp, log, log2
 from typing import TYPE_CHECKING, Final
 
 from simulator.errors import SimulatorError
 from simulator.hardware.collectives import Algorithm
 from simulator.hardware.node import Node, ScaleUp
 from simulator.hardware.protocols import Protocols, Regime
+from simulator.hardware.scale_up import scale_up_bandwidth, scale_up_hops
 from simulator.operators import Collective
 
 if TYPE_CHECKING:
@@ -31,14 +31,8 @@ if TYPE_CHECKING:
 
     from simulator.hardware.collectives import CollectiveLine, GroupSpan, Interconnect
 
-MEASURED_RANKS: Final = 8
-"""Latencies inside a node were fitted on groups up to this size."""
-
 PAIR: Final = 2
 """Ranks of a pair; nodes between which a tree is an exchange."""
-
-WRAPPED_EXTENT: Final = 4
-"""Fewest chips along a torus axis that are closed to a ring (the edge of a TPU v5p cube)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,21 +195,6 @@ def bus_bandwidth(
     return bus_factor(kind, span.ranks) * n_bytes / collective_time(kind, n_bytes, span, cluster)
 
 
-def port_bandwidth(node: Node) -> float:
-    """Return the most [B/s] that one accelerator is known to send inside its node.
-
-    The larger of what a pair reaches and the bus bandwidth of an all_gather over the whole node,
-    which sends every byte itself; an all_reduce may seem faster where switches add.
-
-    Raises
-    ------
-    SimulatorError
-        If the node has no usable parameters for an all_gather.
-    """
-    whole = scale_up_bandwidth(Collective.ALL_GATHER, node.accelerators, node)
-    return max(node.pair_bandwidth, whole)
-
-
 # Inside a node
 
 
@@ -226,72 +205,9 @@ def _scale_up_cost(kind: Collective, n_bytes: float, ranks: int, node: Node) -> 
     known = _measured(line, ranks, n_bytes)
     if known is not None:
         return CollectiveCost(known, moving, Regime.MEASURED, node.scale_up, port_bytes=volume)
-    protocols = Protocols(
-        line, node.name, scale_up_hops(kind, ranks, node), node.collectives.launch
-    )
+    protocols = Protocols.inside(kind, node, scale_up_hops(kind, ranks, node))
     time, regime = protocols.time(n_bytes, moving)
     return CollectiveCost(time, moving, regime, node.scale_up, port_bytes=volume)
-
-
-def scale_up_hops(kind: Collective, ranks: int, node: Node) -> float:
-    """Return the hops inside a node: to the far side of a torus, else around a ring."""
-    if node.scale_up is ScaleUp.TORUS:
-        axes, extent = _torus_shape(ranks, node)
-        return axes * (extent / 2 if node.wrapped else extent - 1)
-    if kind is Collective.ALL_REDUCE and ranks > MEASURED_RANKS:
-        # Larger NVLink domains reduce in trees over trays: one hop more for each doubling.
-        return MEASURED_RANKS - 1 + log2(ranks / MEASURED_RANKS)
-    return ranks - 1
-
-
-def scale_up_bandwidth(kind: Collective, ranks: int, node: Node) -> float:
-    """Return the asymptotic bus bandwidth [B/s] of a group of ``ranks`` inside a node."""
-    table = node.collectives.line(kind, node.name).bus_bandwidth
-    if node.scale_up is ScaleUp.TORUS:
-        _refuse(table, f"{node.name}: {kind}: bus_bandwidth", "the links of a torus bound it")
-        return _torus_bandwidth(kind, ranks, node)
-    if not table:
-        raise SimulatorError(f"{node.name}: {kind} needs bus_bandwidth by group size")
-    narrowest = min(table)
-    if node.scale_up is ScaleUp.MESH and ranks < narrowest:
-        return table[narrowest] * (ranks - 1) / (narrowest - 1)
-    return _interpolated(table, ranks)
-
-
-def _interpolated(table: Mapping[int, float], ranks: int) -> float:
-    """Return the bandwidth at ``ranks``: 1/B linear in log2 of the size, clamped at the ends."""
-    sizes = sorted(table)
-    for lower, upper in pairwise(sizes):
-        if lower <= ranks <= upper:
-            share = log2(ranks / lower) / log2(upper / lower)
-            return 1 / ((1 - share) / table[lower] + share / table[upper])
-    return table[sizes[0] if ranks < sizes[0] else sizes[-1]]
-
-
-def _torus_shape(ranks: int, node: Node) -> tuple[int, float]:
-    """Return the axes that a group of ``ranks`` chips fills, the fewest, and its extent in each.
-
-    Unequal extents are taken as their geometric mean.
-    """
-    axes = len(node.torus or ())
-    side = node.accelerators ** (1 / axes)
-    filled = min(axes, max(1, ceil(log(ranks) / log(side) - 1e-9))) if side > 1 else 1
-    return filled, ranks ** (1 / filled)
-
-
-def _torus_bandwidth(kind: Collective, ranks: int, node: Node) -> float:
-    """Return the bus bandwidth [B/s] of neighbour rings along the axes that the group fills.
-
-    Rings run both ways where the axis is closed; on a grid none is. All-to-all is bound by the
-    bisection: an average chunk crosses a quarter of the extent, so that S bytes take
-    ``extent S / 8`` over a link's rate.
-    """
-    axes, extent = _torus_shape(ranks, node)
-    ways = 2 if node.wrapped and extent >= WRAPPED_EXTENT else 1
-    injection = axes * ways * node.pair_bandwidth
-    if kind is not Collective.ALL_TO_ALL:
-        return injection
-    return min(injection, 4 * ways / extent * node.pair_bandwidth * (ranks - 1) / ranks)
 
 
 # Between nodes
@@ -313,18 +229,14 @@ def _network_cost(
     if known is not None:
         return CollectiveCost(known, moving, Regime.MEASURED, algorithm, wire, port)
     hops, inner_hops = _network_hops(kind, span, cluster.node, algorithm)
-    inner = cluster.node.collectives.line(kind, cluster.node.name)
-    protocols = Protocols(
-        line, cluster.fabric.name, hops, cluster.fabric.collectives.launch, inner_hops, inner
-    )
-    time, regime = protocols.time(n_bytes, moving)
+    time, regime = Protocols.between(kind, cluster, hops, inner_hops).time(n_bytes, moving)
     time += passes(kind) * span.latency
     return CollectiveCost(time, moving, regime, algorithm, wire, port)
 
 
 def _algorithm(kind: Collective, line: CollectiveLine, cluster: Interconnect) -> Algorithm:
     where = f"{cluster.fabric.name}: {kind}"
-    _refuse(line.bus_bandwidth, f"{where}: bus_bandwidth", "interfaces and tiers bound it")
+    line.refuse_bandwidth(where, "interfaces and tiers bound it")
     possible = _ALGORITHMS.get(kind, _GATHERING)
     if line.algorithm not in possible:
         raise SimulatorError(f"{where}: algorithm must be one of: {', '.join(possible)}")
@@ -407,9 +319,3 @@ def _measured(line: CollectiveLine, group: int, n_bytes: float) -> float | None:
     lower, upper = sizes[place - 1], sizes[place]
     share = log(n_bytes / lower) / log(upper / lower)
     return exp((1 - share) * log(curve[lower]) + share * log(curve[upper]))
-
-
-def _refuse(value: object, what: str, reason: str) -> None:
-    """Raise if a profile gives a number that no formula would read."""
-    if value is not None:
-        raise SimulatorError(f"{what} would be ignored: {reason}; remove it")

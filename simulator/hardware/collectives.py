@@ -77,6 +77,17 @@ class CollectiveLine:
     between the sizes, constant below the smallest, in proportion to the bytes above the largest.
     """
 
+    def refuse_bandwidth(self, where: str, reason: str) -> None:
+        """Raise if the line tabulates a bandwidth that no formula would read.
+
+        Raises
+        ------
+        SimulatorError
+            Says ``where`` the line stands, and the ``reason``.
+        """
+        if self.bus_bandwidth is not None:
+            raise SimulatorError(f"{where}: bus_bandwidth would be ignored: {reason}; remove it")
+
 
 @record
 class CollectiveModel:

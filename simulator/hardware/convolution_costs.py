@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from simulator.hardware.gemm_costs import aligned, loop_rate, sustained_time, tiled_time
+from simulator.hardware.gemm_costs import (
+    aligned,
+    loop_rate,
+    memory_time,
+    sustained_time,
+    tiled_time,
+)
 from simulator.hardware.memo import remembered
 from simulator.hardware.power import power_limited
 from simulator.operators import Role
@@ -43,8 +49,8 @@ def _time(convolution: Convolution, accelerator: Accelerator) -> float:
     rate = slowed * loop_rate(product, accelerator)
     weights = product.role is Role.WEIGHT_GRADIENT
     splits = WEIGHT_GRADIENT_SPLITS if weights else model.split_k
-    bandwidth = model.bandwidth * accelerator.achievable_memory_bandwidth
-    burst = max(tiled_time(product, rate, accelerator, splits), convolution.n_bytes / bandwidth)
+    arithmetic = tiled_time(product, rate, accelerator, splits)
+    burst = max(arithmetic, memory_time(convolution.n_bytes, accelerator))
     busy = power_limited(
         burst, sustained_time(product, accelerator), accelerator.kernels.boost_time
     )

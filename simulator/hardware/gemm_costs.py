@@ -41,8 +41,7 @@ def gemm_time(gemm: Gemm, accelerator: Accelerator) -> float:
 def _gemm_time(gemm: Gemm, accelerator: Accelerator) -> float:
     model = accelerator.kernels.gemm
     rate = loop_rate(gemm, accelerator) * (1.0 if aligned(gemm) else model.misaligned_rate)
-    memory = gemm.n_bytes / (model.bandwidth * accelerator.achievable_memory_bandwidth)
-    burst = max(tiled_time(gemm, rate, accelerator), memory)
+    burst = max(tiled_time(gemm, rate, accelerator), memory_time(gemm.n_bytes, accelerator))
     sustained = sustained_time(gemm, accelerator)
     busy = power_limited(burst, sustained, accelerator.kernels.boost_time)
     fixed = accelerator.launch_gap + model.kernel_overhead
@@ -71,6 +70,12 @@ def loop_rate(gemm: Gemm | GroupedGemm, accelerator: Accelerator) -> float:
     burst_rate = model.burst_rate * accelerator.achievable(gemm.precision)
     role = entry(model.role_rate, gemm.role, "GEMM role", accelerator.name)
     return role * min(burst_rate, accelerator.peak(gemm.precision))
+
+
+def memory_time(n_bytes: float, accelerator: Accelerator) -> float:
+    """Return the time [s] in which a memory-bound product moves ``n_bytes``."""
+    bandwidth = accelerator.kernels.gemm.bandwidth * accelerator.achievable_memory_bandwidth
+    return n_bytes / bandwidth
 
 
 def sustained_time(gemm: Gemm | GroupedGemm, accelerator: Accelerator) -> float:

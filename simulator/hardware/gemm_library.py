@@ -43,7 +43,6 @@ def with_library(accelerator: Accelerator, release: str) -> Accelerator:
 
     def chosen() -> Accelerator:
         gemm = dataclasses.replace(accelerator.kernels.gemm, library=library)
-        kernels = dataclasses.replace(accelerator.kernels, gemm=gemm)
-        return dataclasses.replace(accelerator, kernels=kernels)
+        return accelerator.with_kernels(gemm=gemm)
 
     return remembered(accelerator, ("library", library), chosen)

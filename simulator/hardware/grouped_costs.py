@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from simulator.hardware.gemm_costs import (
     at_least_roofline,
     loop_rate,
+    memory_time,
     sustained_time,
     tiles_of,
 )
@@ -100,8 +101,7 @@ def _tiled_time(grouped: GroupedGemm, accelerator: Accelerator) -> float:
         )
         for tile in model.tiles
     )
-    memory = grouped.n_bytes / (model.bandwidth * accelerator.achievable_memory_bandwidth)
-    return max(arithmetic, memory)
+    return max(arithmetic, memory_time(grouped.n_bytes, accelerator))
 
 
 def _waves_time(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from simulator.errors import SimulatorError
-from simulator.hardware.gemm_costs import tiles_of
+from simulator.hardware.gemm_costs import memory_time, tiles_of
 from simulator.hardware.memo import remembered
 from simulator.hardware.operator_costs import operator_time
 from simulator.operators import Gemm, GroupedGemm
@@ -78,7 +78,7 @@ def _product_slowdown(
     left = max(1.0, accelerator.multiprocessors - lost)
     waves = math.ceil(count / left) / math.ceil(count / accelerator.multiprocessors)
     arithmetic = product.flops / accelerator.achievable(product.precision)
-    memory = product.n_bytes / (model.bandwidth * accelerator.achievable_memory_bandwidth)
+    memory = memory_time(product.n_bytes, accelerator)
     squeeze = accelerator.achievable_memory_bandwidth / rest.achievable_memory_bandwidth
     return max(arithmetic * waves, memory * squeeze) / max(arithmetic, memory)
 

@@ -11,16 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulator.hardware.collective_costs import (
-    bus_factor,
-    passes,
-    scale_up_bandwidth,
-    scale_up_hops,
-    send_recv_time,
-)
+from simulator.hardware.collective_costs import bus_factor, passes, send_recv_time
 from simulator.hardware.node import Node, ScaleUp
 from simulator.hardware.patterns import Pattern
 from simulator.hardware.protocols import Protocols
+from simulator.hardware.scale_up import scale_up_bandwidth, scale_up_hops
 from simulator.operators import Collective
 
 if TYPE_CHECKING:
@@ -95,22 +90,17 @@ class _Price:
         """Return the time [s] of a stage whose bytes take ``moving`` seconds."""
         if self.span.nodes == 1 or not stage.network_hops:
             return self._inside(stage, moving)
-        node, fabric = self.cluster.node, self.cluster.fabric
-        line = fabric.collectives.line(stage.kind, fabric.name)
-        inner = node.collectives.line(stage.kind, node.name)
-        launch = fabric.collectives.launch
-        hops = stage.network_hops
-        across = Protocols(line, fabric.name, hops, launch, stage.inner_hops, inner)
+        hops, inner_hops = stage.network_hops, stage.inner_hops
+        across = Protocols.between(stage.kind, self.cluster, hops, inner_hops)
         time, _ = across.time(self.n_bytes * stage.volume, moving)
         return time + passes(self.kind) * self.span.latency
 
     def _inside(self, stage: Stage, moving: float) -> float:
         node = self.cluster.node
-        line, launch = node.collectives.line(stage.kind, node.name), node.collectives.launch
         if self.pattern is Pattern.NVLS:
             hops = scale_up_hops(stage.kind, self.span.ranks, node)
-            return Protocols(line, node.name, hops, launch).streaming(moving)
-        protocols = Protocols(line, node.name, stage.inner_hops, launch)
+            return Protocols.inside(stage.kind, node, hops).streaming(moving)
+        protocols = Protocols.inside(stage.kind, node, stage.inner_hops)
         return protocols.time(self.n_bytes * stage.volume, moving)[0]
 
 

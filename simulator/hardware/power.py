@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 from simulator.hardware.memo import remembered
@@ -38,9 +37,6 @@ def in_training(accelerator: Accelerator) -> Accelerator:
     -----
     Neglected: the reserve that memory-bound kernels and waiting leave to the next GEMM.
     """
-
-    def held() -> Accelerator:
-        kernels = dataclasses.replace(accelerator.kernels, boost_time=0.0)
-        return dataclasses.replace(accelerator, kernels=kernels)
-
-    return remembered(accelerator, ("in training",), held)
+    return remembered(
+        accelerator, ("in training",), lambda: accelerator.with_kernels(boost_time=0.0)
+    )

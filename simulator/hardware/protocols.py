@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Final
 from simulator.errors import SimulatorError
 
 if TYPE_CHECKING:
-    from simulator.hardware.collectives import CollectiveLine
+    from simulator.hardware.collectives import CollectiveLine, Interconnect
+    from simulator.hardware.node import Node
+    from simulator.operators import Collective
 
 
 class Regime(StrEnum):
@@ -50,22 +52,45 @@ class Protocols:
     inner: CollectiveLine | None = None
     """Line whose constants these have."""
 
+    @classmethod
+    def inside(cls, kind: Collective, node: Node, hops: float) -> Protocols:
+        """Return the protocols of a collective in one node."""
+        model = node.collectives
+        return cls(model.line(kind, node.name), node.name, hops, model.launch)
+
+    @classmethod
+    def between(
+        cls, kind: Collective, cluster: Interconnect, hops: float, inner_hops: float
+    ) -> Protocols:
+        """Return the protocols of a collective over the network, some of its hops inside nodes."""
+        node, fabric = cluster.node, cluster.fabric
+        line = fabric.collectives.line(kind, fabric.name)
+        inner = node.collectives.line(kind, node.name)
+        return cls(line, fabric.name, hops, fabric.collectives.launch, inner_hops, inner)
+
     def time(self, n_bytes: float, moving: float) -> tuple[float, Regime]:
         """Return the time [s] of bytes that take ``moving`` seconds, and the regime.
 
         A negative launch setting takes latency away, never the time of the bytes.
         """
-        line, inner = self.line, self.inner
-        start = self.launch + self._latency(line.a0, line.a1, inner.a1 if inner else 0.0)
         more, regime = self._beyond(n_bytes, moving)
-        return max(start, 0.0) + more, regime
+        return max(self._start, 0.0) + more, regime
 
     def streaming(self, moving: float) -> float:
         """Return the time [s] by the bandwidth-bound protocol alone."""
+        return max(self._start + self._steady, 0.0) + moving
+
+    @property
+    def _start(self) -> float:
+        """Seconds before any bytes move, by every protocol."""
         line, inner = self.line, self.inner
-        start = self._latency(line.a0, line.a1, inner.a1 if inner else 0.0)
-        steady = self._latency(line.b0, line.b1, inner.b1 if inner else 0.0)
-        return max(self.launch + start + steady, 0.0) + moving
+        return self.launch + self._latency(line.a0, line.a1, inner.a1 if inner else 0.0)
+
+    @property
+    def _steady(self) -> float:
+        """Seconds that the bandwidth-bound protocol adds to those of the bytes."""
+        line, inner = self.line, self.inner
+        return self._latency(line.b0, line.b1, inner.b1 if inner else 0.0)
 
     def _latency(self, base: float, hop: float, inner_hop: float | None) -> float:
         """Return the latency [s] of all hops, those of the other scope included."""
@@ -73,8 +98,7 @@ class Protocols:
 
     def _beyond(self, n_bytes: float, moving: float) -> tuple[float, Regime]:
         """Return the time [s] after the start, and the regime."""
-        line, inner = self.line, self.inner
-        steady = self._latency(line.b0, line.b1, inner.b1 if inner else 0.0)
+        line, steady = self.line, self._steady
         between = self._between(moving)
         if line.half is None and line.sharpness is None and line.low is not None:
             first, last = (1 + line.low) * moving, steady + moving

@@ -51,11 +51,6 @@ class LoadedTable:
         self._stride_second = len(table.third)
         self._stride_first = len(table.second) * len(table.third)
 
-    @classmethod
-    def of(cls, table: ShapeTable | None) -> LoadedTable | None:
-        """Return the table ready to be looked up, or none if there is none."""
-        return cls(table) if table else None
-
     def factor(self, first: int, second: int, third: int) -> float:
         """Return measured over modelled time at these sizes."""
         axes = self._axes

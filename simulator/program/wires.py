@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from simulator.hardware.collective_costs import port_bandwidth
+from simulator.hardware.scale_up import port_bandwidth
 from simulator.parallel.network import Sharing
 
 if TYPE_CHECKING:

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Final
 
-from simulator.documents import validate
-from simulator.hardware.cluster import Cluster
 from simulator.parallel.blocks import Recomputation, Recompute
 from simulator.precision import Precision
 from simulator.scenario.checks import findings
@@ -22,6 +19,7 @@ from simulator.schedule.pipelines import ScheduleName
 from simulator.validation.cells import Cells, InvalidError, UnsupportedError
 from simulator.validation.layouts import batch_of, layout_of
 from simulator.validation.models import model_of
+from simulator.validation.profiles import cluster_of
 from simulator.validation.sources import ALTERED, CLUSTERS, Source, source_of
 from simulator.validation.stacks import software_of, stack_of
 
@@ -102,7 +100,7 @@ def case_of(row: Row, source: Source, catalog: Catalog) -> Case:
     _refuse(row)
     cells = Cells(row, source)
     cluster_name = _cluster_name(row, source)
-    cluster = _cluster(cluster_name, catalog)
+    cluster = cluster_of(cluster_name, catalog)
     layout = layout_of(cells)
     batch, share = batch_of(cells, layout)
     software = software_of(cells, cluster.accelerator, catalog)
@@ -178,11 +176,6 @@ def _cluster_name(row: Row, source: Source) -> str:
     if name is None:
         raise UnsupportedError(f"no profile of the accelerator {accelerator}")
     return name
-
-
-@cache
-def _cluster(name: str, catalog: Catalog) -> Cluster:
-    return validate(Cluster, catalog.document("cluster", name))
 
 
 def _precision(cells: Cells) -> Precision:

@@ -21,6 +21,7 @@ from simulator.validation.collective_sites import (
     span_of,
     text_of,
 )
+from simulator.validation.errors import relative_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +35,6 @@ REQUIRED: Final = ("accelerator", "n_gpus", "nodes", "collective", "message_byte
 MEASURES: Final = ("time_us", "busbw_GBps")
 """Columns of which a table of collectives has at least one."""
 OPTIONAL: Final = ("source", "nic", "dtype", "library_version", "library")
-
 
 FITTED: Final = (
     "aiconfigurator|Echo|issue #309|oci-hpc|SimuMax|ai-scripts|prasad|NREL|cluster-toolkit|"
@@ -102,10 +102,9 @@ def part_summary(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def _errors(predictions: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    ok = predictions["status"] == "ok"
-    timed = predictions["measured_time_us"].where(ok)
-    error = predictions["time_us"] / timed - 1
-    table = predictions[keys].assign(covered=ok, error=error, size=error.abs())
+    covered = predictions["status"] == "ok"
+    error = relative_errors(predictions["time_us"], predictions["measured_time_us"]).where(covered)
+    table = predictions[keys].assign(covered=covered, error=error, size=error.abs())
     groups = table.groupby(keys, sort=True, dropna=False)
     return groups.agg(
         rows=("covered", "size"),

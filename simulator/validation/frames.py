@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from simulator.documents import validate
-from simulator.errors import SimulatorError
-from simulator.hardware.cluster import Cluster
-from simulator.units import GIB
 from simulator.validation.columns import BREAKDOWN, COLUMNS, LAYOUT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import pandas as pd
-
-    from simulator.catalog import Catalog
 
 MEASURED: Final[Mapping[str, str]] = {
     "measured_step_time_s": "step_time_s",
@@ -31,16 +25,16 @@ _GIVEN: Final = (
 )
 _TEXTS: Final = ("reason", "assumed", "flags", "stack", "cluster", "split")
 _NUMERIC: Final = ("tp", "pp", "vpp", "cp", "ep", "dp", "mbs", "gbs", "seq_len")
-_PREDICTED: Final = ("step_time_s", "tokens_per_s_per_gpu", "peak_memory_gib", *BREAKDOWN)
+_PREDICTED: Final = (
+    *("step_time_s", "tokens_per_s_per_gpu", "peak_memory_gib", "capacity_gib"),
+    *BREAKDOWN,
+)
 
 
-def run_frame(
-    table: pd.DataFrame, rows: Sequence[Mapping[str, Any]], catalog: Catalog
-) -> pd.DataFrame:
+def run_frame(table: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Return predictions of runs beside their measurements: `columns.COLUMNS` and more.
 
-    Further columns of the predictions (memory by component) come last; ``capacity_gib`` is the
-    accelerator's memory.
+    Further columns of the predictions (memory by component) come last.
 
     Parameters
     ----------
@@ -48,8 +42,6 @@ def run_frame(
         Rows as text.
     rows
         What `runs.predict_row` says of each.
-    catalog
-        Where their clusters stand.
     """
     import pandas as pd  # noqa: PLC0415 - slow, and --help must not pay for it
 
@@ -67,7 +59,6 @@ def run_frame(
             "group": given[list(GROUP)].fillna("?").agg(" ".join, axis=1),
             "split": "validation",
             "assumed": "",
-            "capacity_gib": _capacities(predicted, catalog),
         }
     )
     own = [name for name in predicted if name not in stated or name in {"split", "assumed"}]
@@ -81,24 +72,6 @@ def run_frame(
         **{name: pd.to_numeric(frame[name]) for name in _PREDICTED},
         split=frame["split"].fillna("validation"),
     )
-
-
-def _capacities(predicted: pd.DataFrame, catalog: Catalog) -> pd.Series[float]:
-    """Return the memory of the accelerator of each predicted row [GiB]; NaN for the others."""
-    import pandas as pd  # noqa: PLC0415 - as above
-
-    if "cluster" not in predicted:
-        return pd.Series(float("nan"), index=predicted.index)
-    known = {name: _capacity_gib(name, catalog) for name in predicted["cluster"].dropna().unique()}
-    return predicted["cluster"].map(known).astype(float)
-
-
-def _capacity_gib(cluster: str, catalog: Catalog) -> float:
-    try:
-        profile = validate(Cluster, catalog.document("cluster", cluster))
-    except SimulatorError:  # a cluster that the prediction put together has no file
-        return float("nan")
-    return profile.accelerator.memory / GIB
 
 
 def numbers(table: pd.DataFrame, column: str) -> pd.Series[float]:

@@ -16,7 +16,7 @@ from simulator.errors import DocumentError
 from simulator.metrics.islands import GRID, PUBLISHED_GRID, IslandTraining
 from simulator.parallel.islands import Islands, Method, Synchronisation
 from simulator.program.inner_step import equal_layers
-from simulator.units import GBIT_PER_S
+from simulator.units import GBIT_PER_S, HOUR
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -31,6 +31,10 @@ does not explain; their table of training hours agrees with 16.
 """
 ISLANDS: Final = 2
 """Data centres of the published tables: a ring of two sends every parameter once."""
+LAYERS, PARAMETERS, STEP_TIME = 24, 1e9, 0.1
+"""The model of the table of hours (arXiv 2501.18512, table 1), as its table 4 has it [s]."""
+HOURS_BITS: Final = 16.0
+"""Bits per parameter with which the table of hours agrees: bf16."""
 PERCENTS: Final = (50, 80, 90, 95, 99)
 BEYOND: Final = "1000+"
 """What the tables print where none of their bandwidths suffices."""
@@ -60,13 +64,16 @@ class Row:
             parts.append(f"overlap {sync.overlap_steps}")
         return ", ".join(parts)
 
-    def simulated(self) -> tuple[int, ...]:
-        """Return what is simulated, in the same form."""
+    def training(self) -> IslandTraining:
+        """Return the training that is simulated, whose bandwidth is yet to be told."""
         islands = Islands(
             count=ISLANDS, link=1.0, latency=0.0, synchronisation=self.synchronisation
         )
-        step = equal_layers(self.layers, self.parameters, self.step_time)
-        training = IslandTraining(step, islands)
+        return IslandTraining(equal_layers(self.layers, self.parameters, self.step_time), islands)
+
+    def simulated(self) -> tuple[int, ...]:
+        """Return what is simulated, in the same form."""
+        training = self.training()
         found = (training.bandwidth_index(p / 100, grid=PUBLISHED_GRID) for p in PERCENTS)
         return tuple(PUBLISHED_GRID if index is None else index for index in found)
 
@@ -105,6 +112,24 @@ def synchronisation_of(cells: Mapping[str, str], bits: float) -> Synchronisation
         layers_per_fragment=int(fragment) if fragment else None,
         overlap_steps=int(cells["overlap_steps"]),
     )
+
+
+def training_at_1_gbit(cells: Mapping[str, str]) -> IslandTraining:
+    """Return the training that a row of the table of hours describes, at 1 Gbit/s."""
+    islands = Islands(
+        count=ISLANDS,
+        link=GBIT_PER_S,
+        latency=0.0,
+        synchronisation=synchronisation_of(cells, HOURS_BITS),
+    )
+    return IslandTraining(equal_layers(LAYERS, PARAMETERS, STEP_TIME), islands)
+
+
+def simulated_hours(cells: Mapping[str, str]) -> float:
+    """Return the hours at 1 Gbit/s of a row whose hours without a limit tell the steps."""
+    training = training_at_1_gbit(cells)
+    steps = float(cells["hours_infinite_bandwidth"]) * HOUR / training.inner_step_time
+    return steps * training.step_time() / HOUR
 
 
 def grid_steps_apart(rows: Iterable[Row]) -> Iterator[tuple[Row, tuple[int, ...], tuple[int, ...]]]:

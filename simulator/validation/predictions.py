@@ -17,7 +17,7 @@ from simulator.hardware.operator_tables import measured_times
 from simulator.processes import map_items
 from simulator.units import MICRO, MILLI, TERA
 from simulator.validation.frames import numbers, run_frame
-from simulator.validation.tables import family_of
+from simulator.validation.tables import family_of, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -60,7 +60,7 @@ def predict_runs(
         Called with the number of rows that were done since the last call.
     """
     rows = predict_rows("runs", table, profiles=profiles, workers=workers, advance=advance)
-    return run_frame(table, rows, Catalog(tuple(profiles)))
+    return run_frame(table, rows)
 
 
 def predict_steps(
@@ -153,9 +153,7 @@ def predict_rows(
     table, profiles, workers, advance
         As `predict_runs`.
     """
-    rows = [
-        {str(name): str(cell) for name, cell in row.items()} for row in table.to_dict("records")
-    ]
+    rows = rows_of(table)
     predict = partial(predict_row, kind, tuple(profiles))
     return map_items(
         predict, rows, workers=workers, here=len(rows) <= FEW_ROWS, chunk=CHUNK, advance=advance

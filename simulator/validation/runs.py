@@ -68,6 +68,7 @@ def _predicted(case: Case) -> dict[str, Any]:
         "tokens_per_s_per_gpu": tokens / seconds / case.scenario.accelerators,
         "peak_memory_gib": worst["total"] - outside,
         "fits": summary["fits"],
+        "capacity_gib": memory["capacity"],
         "cluster": case.cluster,
         "assumed": case.assumed,
         **{

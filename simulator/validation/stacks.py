@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from fnmatch import fnmatch
-from functools import cache
 from typing import TYPE_CHECKING, Final
 
-from simulator.documents import validate
-from simulator.hardware.software import Software
 from simulator.operators import AttentionKernel
+from simulator.validation.profiles import stack_profile
 from simulator.validation.sources import ALTERED, run_name
 
 if TYPE_CHECKING:
@@ -17,6 +15,7 @@ if TYPE_CHECKING:
 
     from simulator.catalog import Catalog
     from simulator.hardware.accelerator import Accelerator
+    from simulator.hardware.software import Software
     from simulator.validation.cells import Cells, Row
     from simulator.validation.sources import Source
 
@@ -43,14 +42,9 @@ def stack_of(row: Row, source: Source) -> str:
     return source.stacks.get(row["accelerator"], source.software)
 
 
-@cache
-def _profile(name: str, catalog: Catalog) -> Software:
-    return validate(Software, catalog.document("software", name))
-
-
 def software_of(cells: Cells, part: Accelerator, catalog: Catalog) -> Software:
     """Return the profile with the attention kernel that the row names, or that the part has."""
-    software = _profile(stack_of(cells.row, cells.source), catalog)
+    software = stack_profile(stack_of(cells.row, cells.source), catalog)
     text = cells.text("attention_kernel")
     named = [kernel for start, kernel in ATTENTION.items() if text.startswith(start)]
     if not named:

@@ -10,10 +10,8 @@ import dataclasses
 from typing import TYPE_CHECKING, Final
 
 from simulator.api import simulate
-from simulator.documents import validate
 from simulator.errors import SimulatorError
-from simulator.hardware.cluster import Cluster
-from simulator.hardware.software import Launch, Software
+from simulator.hardware.software import Launch
 from simulator.operators import AttentionKernel
 from simulator.parallel.blocks import Recomputation, Recompute
 from simulator.parallel.layout import Batch, Layout
@@ -22,11 +20,13 @@ from simulator.program.tasks import SpanKind
 from simulator.scenario.checks import findings
 from simulator.scenario.scenario import Scenario
 from simulator.schedule.pipelines import ScheduleName
+from simulator.validation.profiles import cluster_of, stack_profile
 from simulator.workload.transformer import Norm, Positions, Transformer
 
 if TYPE_CHECKING:
     from simulator.api import Result
     from simulator.catalog import Catalog
+    from simulator.hardware.software import Software
     from simulator.validation.cells import Row
 
 SOFTWARE: Final = "pytorch-steps-2026"
@@ -64,7 +64,7 @@ def scenario_of(row: Row, catalog: Catalog, cluster: str = CLUSTER) -> Scenario:
     scenario = Scenario(
         name=row["model"],
         model=_model(row),
-        cluster=validate(Cluster, catalog.document("cluster", cluster)),
+        cluster=cluster_of(cluster, catalog),
         accelerators=1,
         software=_software(row, catalog),
         layout=Layout(data=1),
@@ -109,7 +109,7 @@ def _model(row: Row) -> Transformer:
 
 def _software(row: Row, catalog: Catalog) -> Software:
     """Return the measuring loop; a row may say that its blocks ran eagerly, and which attention."""
-    software = validate(Software, catalog.document("software", SOFTWARE))
+    software = stack_profile(SOFTWARE, catalog)
     kernels = software.kernels
     if row.get("attention") == "flash":
         kernels = dataclasses.replace(kernels, attention=AttentionKernel.FLASH2)

@@ -76,6 +76,13 @@ def read_table(path: Path) -> pd.DataFrame:
     return frame
 
 
+def rows_of(table: pd.DataFrame) -> list[dict[str, str]]:
+    """Return the rows of a table as text, each by column."""
+    return [
+        {str(name): str(cell) for name, cell in row.items()} for row in table.to_dict("records")
+    ]
+
+
 def kind_of(frame: pd.DataFrame, path: Path) -> TableKind:
     """Return what the rows of a table are, by its columns.
 

@@ -81,7 +81,7 @@ def embedding(model: Transformer, shard: Shard, kernels: Kernels) -> Block:
         name="embedding",
         forward=(Step(lookup), *builder.leave(None)),
         backward=(
-            *builder.leave_backward(None),
+            *builder.gather(None),
             Step(scatter, weight=True),
             Step(accumulation, weight=True),
         ),
@@ -111,7 +111,7 @@ def head(model: Transformer, shard: Shard, kernels: Kernels) -> Block:
         name="head",
         forward=(
             Step(norm_forward),
-            *builder.enter(logits.forward),
+            *builder.gather(logits.forward),
             Step(logits.forward),
             *(builder.gathered_logits(elements) if gathered else builder.loss_sums()),
             Step(loss_forward, final=True),
@@ -177,7 +177,7 @@ class _Builder:
         first, last = branches[0], branches[-1]
         forward = (
             *(Step(norm[0]) for norm in norms),
-            *self.enter(first.entries[0].forward),
+            *self.gather(first.entries[0].forward),
             *(step for branch in branches for step in branch.forward),
             *self.leave(last.exit.forward),
             *(Step(norm[0]) for norm in post),
@@ -186,7 +186,7 @@ class _Builder:
         backward = (
             Step(add_backward),
             *(Step(norm[1]) for norm in post),
-            *self.leave_backward(last.exit.input_gradient),
+            *self.gather(last.exit.input_gradient),
             *(step for branch in reversed(branches) for step in branch.backward),
             *self.entry_backward(tuple(e for branch in branches for e in branch.entries)),
             *(step for branch in reversed(branches) for step in branch.input_backward),
@@ -223,8 +223,11 @@ class _Builder:
             return kept
         return *kept, Saved(f"{name}_norm_fp32", 2 * FP32 * self.stream_elements)
 
-    def enter(self, gemm: Product) -> tuple[Step, ...]:
-        """Return what precedes a column-parallel GEMM: with sequence parallelism, a gather."""
+    def gather(self, gemm: Product | None) -> tuple[Step, ...]:
+        """Return what precedes a GEMM whose input sequence parallelism has split: a gather.
+
+        That is a column-parallel one forward, a row-parallel one's input gradient backward.
+        """
         if not self.shard.sequence_parallel:
             return ()
         return self._exchange("tensor_all_gather", Collective.ALL_GATHER, beside=gemm)
@@ -234,12 +237,6 @@ class _Builder:
         if self.shard.sequence_parallel:
             return self._exchange("tensor_reduce_scatter", Collective.REDUCE_SCATTER, beside=gemm)
         return self._exchange("tensor_all_reduce", Collective.ALL_REDUCE, beside=gemm)
-
-    def leave_backward(self, gemm: Product | None) -> tuple[Step, ...]:
-        """Return what precedes a row-parallel GEMM's gradient: a gather if sequences are split."""
-        if not self.shard.sequence_parallel:
-            return ()
-        return self._exchange("tensor_all_gather", Collective.ALL_GATHER, beside=gemm)
 
     def entry_backward(self, entries: tuple[Linear, ...]) -> tuple[Step, ...]:
         """Return the gradients of column-parallel layers that share one input.

@@ -129,8 +129,7 @@ def head_preparation(
     """
     pairs = []
     if model.qk_norm:
-        forward, backward = normalisation(model, elements, kernels)
-        pairs.append((forward, backward))
+        pairs.append(normalisation(model, elements, kernels))
     if model.positions is Positions.ROTARY:
         traffic = FUSED_ROTARY if kernels.fused_rope else UNFUSED_ROTARY
         pairs.append(_passes("rotary", elements, traffic))

@@ -7,19 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from simulator.metrics.islands import IslandTraining
-from simulator.parallel.islands import Islands
-from simulator.program.inner_step import equal_layers
-from simulator.units import GBIT_PER_S, HOUR
 from simulator.validation.islands import (
     CALIBRATED_BITS,
     grid_steps_apart,
     read_rows,
-    synchronisation_of,
+    simulated_hours,
+    training_at_1_gbit,
 )
 
 PUBLISHED = Path(__file__).parents[2] / "benchmarks" / "published"
-BF16_BITS = 16.0
 
 with (PUBLISHED / "diloco_hours.csv").open(encoding="utf-8", newline="") as stream:
     HOURS = list(csv.DictReader(stream))
@@ -52,16 +48,7 @@ def test_hours_at_one_gbit_per_s(cells: dict[str, str]) -> None:
 
     The hours at unlimited bandwidth, printed with two or three digits, give the number of steps.
     """
-    islands = Islands(
-        count=2,
-        link=GBIT_PER_S,
-        latency=0.0,
-        synchronisation=synchronisation_of(cells, BF16_BITS),
-    )
-    training = IslandTraining(equal_layers(24, 1e9, 0.1), islands)
-    steps = float(cells["hours_infinite_bandwidth"]) * HOUR / training.inner_step_time
-    hours = steps * training.step_time() / HOUR
-    assert hours == pytest.approx(float(cells["hours_1_gbit_per_s"]), rel=0.035)
+    assert simulated_hours(cells) == pytest.approx(float(cells["hours_1_gbit_per_s"]), rel=0.035)
 
 
 def test_data_exchanged_falls_four_hundredfold() -> None:
@@ -72,14 +59,7 @@ def test_data_exchanged_falls_four_hundredfold() -> None:
     """
     by_method = {}
     for cells in HOURS[:1] + HOURS[3:4]:
-        islands = Islands(
-            count=2,
-            link=GBIT_PER_S,
-            latency=0.0,
-            synchronisation=synchronisation_of(cells, BF16_BITS),
-        )
-        training = IslandTraining(equal_layers(24, 1e9, 0.1), islands)
-        by_method[cells["method"]] = training.exchanged_bytes
+        by_method[cells["method"]] = training_at_1_gbit(cells).exchanged_bytes
         published = [float(HOURS[at]["exchanged_tb"]) for at in (0, 3)]
     ratio = by_method["data_parallel"] / by_method["streaming_diloco"]
     assert ratio == pytest.approx(400.0)

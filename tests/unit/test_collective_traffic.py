@@ -8,20 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from topology_samples import (
-    CLOS,
-    HOST,
-    ISLANDS,
-    MESH,
-    ONE_SWITCH,
-    PLANES,
-    RAILS,
-    SEVERAL,
-    SHARED,
-    SMALL,
-    TWO_RAILS,
-    torus,
-)
+from topology_samples import BOXES, CLOS, ISLANDS, ONE_SWITCH, RAILS, SMALL, torus
 
 from simulator.errors import SimulatorError
 from simulator.hardware.collective_traffic import (
@@ -49,8 +36,6 @@ PLAIN = replace(
     node=replace(CLOS.node, in_switch_reduction=False),
     fabric=replace(CLOS.fabric, in_network_reduction=False),
 )
-BOXES = (CLOS, RAILS, TWO_RAILS, PLANES, SHARED, SEVERAL, MESH, HOST, ISLANDS, ONE_SWITCH)
-"""Clusters whose accelerators send what they send over links of their own."""
 PLACES = {
     "one node": np.arange(4),
     "two nodes": np.arange(8),

@@ -39,9 +39,8 @@ def test_a_library_has_rates_by_precision() -> None:
 
 def test_an_unknown_library_is_refused_as_a_setting_and_passed_over_in_a_table() -> None:
     gemm = dataclasses.replace(H200.kernels.gemm, library="cublas 0")
-    kernels = dataclasses.replace(H200.kernels, gemm=gemm)
     with pytest.raises(SimulatorError, match=r"no GEMM library 'cublas 0'; it has: trtllm 1\.3"):
-        gemm_time(SHORT, dataclasses.replace(H200, kernels=kernels))
+        gemm_time(SHORT, H200.with_kernels(gemm=gemm))
     assert with_library(H200, "sglang 0.5.14") is H200
 
 

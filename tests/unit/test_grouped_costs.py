@@ -49,8 +49,7 @@ def simple_part() -> Accelerator:
         H100.kernels.gemm, grouped=model, sustained_rate={Precision.BF16: 1.0}
     )
     return dataclasses.replace(
-        H100,
-        kernels=dataclasses.replace(H100.kernels, gemm=gemm),
+        H100.with_kernels(gemm=gemm),
         multiprocessors=20,
         launch_gap=1e-6,
         peak_flop_rate={Precision.BF16: RATE},

@@ -27,17 +27,11 @@ TABLE = Path(__file__).parents[2] / "benchmarks" / "measurements" / "h200" / "ov
 
 
 def accelerator(name: str) -> Accelerator:
-    document = Catalog(()).document("accelerator", name)
-    return validate(Accelerator, Catalog(()).resolve("accelerator", document, ()))
+    return validate(Accelerator, Catalog(()).document("accelerator", name))
 
 
 H200 = accelerator("h200-sxm")
-EXACT = replace(
-    H200,
-    kernels=replace(
-        H200.kernels, overlap=replace(H200.kernels.overlap, tiled_multiprocessors_lost=1.0)
-    ),
-)
+EXACT = H200.with_kernels(overlap=replace(H200.kernels.overlap, tiled_multiprocessors_lost=1.0))
 """An H200 that loses one multiprocessor for each one taken."""
 COPY = Pointwise("copy", 4e9)
 
@@ -88,7 +82,7 @@ def test_taking_everything_is_an_error() -> None:
 
 
 def test_part_without_tiles_is_an_error() -> None:
-    bare = replace(H200, kernels=replace(H200.kernels, gemm=replace(H200.kernels.gemm, tiles=())))
+    bare = H200.with_kernels(gemm=replace(H200.kernels.gemm, tiles=()))
     with pytest.raises(SimulatorError, match="no GEMM tile"):
         slowdown(Gemm("gemm", 4096, 4096, 4096), bare, 8, 0.0)
 

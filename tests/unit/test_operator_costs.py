@@ -4,7 +4,7 @@ import dataclasses
 import importlib
 import statistics
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -43,9 +43,7 @@ repeatable = settings(derandomize=True, max_examples=60, deadline=None)
 
 
 def accelerator(name: str) -> Accelerator:
-    catalog = Catalog(())
-    document = catalog.document("accelerator", name)
-    return validate(Accelerator, catalog.resolve("accelerator", document, ()))
+    return validate(Accelerator, Catalog(()).document("accelerator", name))
 
 
 H200 = accelerator("h200-sxm")
@@ -101,15 +99,10 @@ def roofline(operator: Compute, part: Accelerator) -> float:
             return operator.parameters * operator.bytes_per_parameter / part.memory_bandwidth
 
 
-def with_kernels(part: Accelerator, **changes: Any) -> Accelerator:  # noqa: ANN401 - any field
-    kernels = dataclasses.replace(part.kernels, **changes)
-    return dataclasses.replace(part, kernels=kernels)
-
-
 def without_power_limit(part: Accelerator) -> Accelerator:
     rates = dict.fromkeys(Precision, 1.0)
     gemm = dataclasses.replace(part.kernels.gemm, sustained_rate=rates, burst_rate=1.0, shapes={})
-    return with_kernels(part, gemm=gemm)
+    return part.with_kernels(gemm=gemm)
 
 
 # Properties
@@ -167,7 +160,7 @@ def test_one_tile_beyond_a_wave_costs_a_second_wave() -> None:
     only = dataclasses.replace(
         without_power_limit(H200).kernels.gemm, tiles=H200.kernels.gemm.tiles[:1]
     )
-    part = with_kernels(H200, gemm=only)
+    part = H200.with_kernels(gemm=only)
     fixed = part.kernels.gemm.kernel_overhead + part.launch_gap
     full = gemm_time(Gemm(name="full", m=1536, n=2816, k=8192), part) - fixed
     ragged = gemm_time(Gemm(name="ragged", m=1537, n=2816, k=8192), part) - fixed
@@ -182,14 +175,14 @@ def test_a_long_gemm_runs_at_the_measured_sustained_rate() -> None:
 def test_a_thin_gemm_is_bound_by_memory() -> None:
     gemm = Gemm(name="thin", m=16, n=16384, k=16384)
     model = dataclasses.replace(H200.kernels.gemm, shapes={})
-    part = with_kernels(H200, gemm=model)
+    part = H200.with_kernels(gemm=model)
     moving = gemm.n_bytes / (model.bandwidth * part.achievable_memory_bandwidth)
     assert gemm_time(gemm, part) == pytest.approx(moving + model.kernel_overhead + part.launch_gap)
 
 
 def test_a_gemm_with_few_tiles_is_split_in_k() -> None:
     gemm = Gemm(name="deep", m=256, n=512, k=65536)
-    unsplit = with_kernels(H200, gemm=dataclasses.replace(H200.kernels.gemm, split_k=()))
+    unsplit = H200.with_kernels(gemm=dataclasses.replace(H200.kernels.gemm, split_k=()))
     assert gemm_time(gemm, H200) < 0.5 * gemm_time(gemm, unsplit)
 
 
@@ -317,7 +310,7 @@ def test_a_direction_may_have_blocks_of_its_own() -> None:
             H200.kernels.fused_attention[AttentionKernel.CUDNN],
             latent_forward=dataclasses.replace(plain, block=block),
         )
-        part = with_kernels(H200, fused_attention={AttentionKernel.CUDNN: fused})
+        part = H200.with_kernels(fused_attention={AttentionKernel.CUDNN: fused})
         call = dataclasses.replace(latent, kernel=AttentionKernel.CUDNN)
         times.append(operator_time(call, part) - part.launch_gap)
     assert times[1] / times[0] == pytest.approx((524_288 + 128 * 1024) / (524_288 + 64 * 1024))
@@ -369,7 +362,7 @@ def test_a_precision_that_a_part_lacks_is_named_with_those_it_has() -> None:
 
 
 def test_kernels_without_tiles_or_rates_are_refused() -> None:
-    bare = with_kernels(H200, gemm=dataclasses.replace(H200.kernels.gemm, tiles=()))
+    bare = H200.with_kernels(gemm=dataclasses.replace(H200.kernels.gemm, tiles=()))
     with pytest.raises(SimulatorError, match="tile"):
         operator_time(Gemm(name="g", m=64, n=64, k=64), bare)
     with pytest.raises(SimulatorError, match="head dimension"):

@@ -28,9 +28,7 @@ needs_tables = pytest.mark.skipif(not TABLES.is_dir(), reason="measured tables a
 
 
 def accelerator(name: str) -> Accelerator:
-    catalog = Catalog(())
-    document = catalog.document("accelerator", name)
-    return validate(Accelerator, catalog.resolve("accelerator", document, ()))
+    return validate(Accelerator, Catalog(()).document("accelerator", name))
 
 
 H100 = accelerator("h100-sxm")
@@ -43,10 +41,8 @@ def simple_part() -> Accelerator:
         kernel_overhead={PointwiseKind.ELEMENTWISE: 1e-6, PointwiseKind.NORM: 3e-6},
         bandwidth={PointwiseKind.ELEMENTWISE: 0.75, PointwiseKind.NORM: 0.5},
     )
-    kernels = dataclasses.replace(H100.kernels, pointwise=model)
-    return dataclasses.replace(
-        H100, kernels=kernels, launch_gap=1e-6, achievable_memory_bandwidth=4e12
-    )
+    part = H100.with_kernels(pointwise=model)
+    return dataclasses.replace(part, launch_gap=1e-6, achievable_memory_bandwidth=4e12)
 
 
 def test_kinds_have_their_own_bandwidth_and_overhead() -> None:
@@ -63,7 +59,7 @@ def test_instructions_bound_a_kernel_whatever_the_memory() -> None:
     model = dataclasses.replace(
         part.kernels.pointwise, instruction_rate={PointwiseKind.ELEMENTWISE: 2e12}
     )
-    bound = dataclasses.replace(part, kernels=dataclasses.replace(part.kernels, pointwise=model))
+    bound = part.with_kernels(pointwise=model)
     slow = dataclasses.replace(bound, achievable_memory_bandwidth=2e12)
     sums = Pointwise("sums", 3e9)
     assert operator_time(sums, bound) == pytest.approx(2e-6 + 1.5e-3)

@@ -64,10 +64,6 @@ def test_an_axis_of_one_point_decides_nothing() -> None:
     assert percent(flat, 1, 32, 999) == percent(flat, 999, 32, 1) == pytest.approx(2.0)
 
 
-def test_no_table_stays_none() -> None:
-    assert LoadedTable.of(None) is None
-
-
 def test_a_table_of_the_wrong_size_is_refused() -> None:
     with pytest.raises(SimulatorError, match="7 values for 8 points"):
         LoadedTable(dataclasses.replace(TABLE, percent=CORNERS[:7]))

@@ -11,7 +11,7 @@ import pytest
 from job_samples import job
 
 from simulator import load_scenario, simulate
-from simulator.hardware.collective_costs import port_bandwidth
+from simulator.hardware.scale_up import port_bandwidth
 from simulator.operators import Axis
 from simulator.parallel.layout import Layout, Sharding
 from simulator.parallel.network import Network, Sharing

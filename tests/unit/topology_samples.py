@@ -69,8 +69,10 @@ def torus(*shape: int, wrapped: bool, pods: int = 2) -> Cluster:
     return replace(CLOS, name=name, node=node, fabric=fabric, largest=size * pods)
 
 
+BOXES = (CLOS, RAILS, TWO_RAILS, PLANES, SHARED, SEVERAL, MESH, HOST, ISLANDS, ONE_SWITCH)
+"""Clusters whose accelerators send what they send over links of their own."""
 SMALL = (
-    *(CLOS, RAILS, TWO_RAILS, PLANES, SHARED, SEVERAL, MESH, HOST, ISLANDS, ONE_SWITCH),
+    *BOXES,
     *(torus(4, 4, wrapped=True), torus(4, 4, wrapped=False), torus(2, 3, 4, wrapped=True)),
     *(torus(5, wrapped=True), torus(2, 2, 2, wrapped=False)),
 )
