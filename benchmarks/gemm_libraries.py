@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from fit_gemm_tables import CAST_BYTES, products, summary
+from fit_gemm_tables import CAST_BYTES, products
+from kernel_fits import database_name, error_text
 
 from simulator.catalog import Catalog
 from simulator.documents import validate
@@ -82,11 +83,6 @@ def parsed() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def database_name(part: str) -> str:
-    """Return what the operator database calls a part."""
-    return part.upper() if part.endswith("-sxm") else f"{part.upper()}-NVL72"
-
-
 def print_errors(
     part: Accelerator, library: str, held: pd.DataFrame, cast: pd.Series[float]
 ) -> None:
@@ -99,7 +95,7 @@ def print_errors(
         ways[", its rate set"] = fast
     for words, chosen in ways.items():
         times = np.array([gemm_time(gemm, chosen) for gemm in gemms]) + cast.to_numpy()
-        print(f"  {part.name}, {library}{words}: {summary(times / measured - 1)}")
+        print(f"  {part.name}, {library}{words}: {error_text(times / measured - 1)}")
 
 
 def ratios(one: pd.DataFrame, other: pd.DataFrame) -> pd.Series[float]:
