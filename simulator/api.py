@@ -21,7 +21,6 @@ from simulator.scenario import Scenario, load_scenario
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import Executor
     from pathlib import Path
 
     import pandas as pd
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
     from simulator.engine.trace import Trace
     from simulator.program.variation import Variation
+    from simulator.report.drawing import Drawer
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,9 @@ class Result:
 
     def plot_memory(self) -> Figure:
         """Return memory per stage over the step as a matplotlib figure."""
-        from simulator.report.memory_plot import memory_figure  # noqa: PLC0415 - as above
+        from simulator.report.drawing import memory_picture  # noqa: PLC0415 - as above
 
-        memory = self.summary["memory_gib"]
-        return memory_figure(
-            self.memory_timeline, memory["stages"], memory["capacity"], self.summary
-        )
+        return memory_picture(self.memory, self.summary)
 
     @property
     def step_times(self) -> pd.DataFrame:
@@ -108,11 +105,11 @@ class Result:
             raise SimulatorError("this result has no samples; simulate with a variation")
         return self.samples
 
-    def write(self, directory: Path | str, *, drawer: Executor | None = None) -> dict[str, Path]:
+    def write(self, directory: Path | str, *, drawer: Drawer | None = None) -> dict[str, Path]:
         """Write summary, trace and pictures into ``directory``; return the files by kind.
 
         Nothing is left half-written: files appear complete or not at all. A ``drawer``
-        (`simulator.report.drawing.drawing_process`) draws the timeline meanwhile.
+        (`simulator.report.drawing.DrawingProcess`) draws the pictures meanwhile.
 
         Raises
         ------

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 
+from simulator.api import simulate
 from simulator.catalog import Catalog
 from simulator.cli.output import print_files, write_json
 from simulator.cli.variation import sampling_progress
-from simulator.report.drawing import drawing_process
 from simulator.report.tables import headline, summary_tables
 from simulator.scenario import load_scenario
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     from simulator.api import Result
     from simulator.cli.variation import VariationOptions
+    from simulator.report.drawing import Drawer
     from simulator.scenario import Scenario
 
 SUFFIXES: Final = (".yaml", ".yml")
@@ -36,8 +36,11 @@ def run_scenario(
     overrides: Sequence[str],
     profiles: Sequence[Path],
     options: VariationOptions,
+    drawer: Drawer | None,
 ) -> None:
     """Simulate a scenario and print its summary, with the files if any were written.
+
+    A ``drawer`` draws the pictures.
 
     Raises
     ------
@@ -46,9 +49,8 @@ def run_scenario(
     """
     path = scenario_path(scenario, Catalog(tuple(profiles)))
     loaded = load_scenario(path, overrides=overrides, profiles=profiles)
-    with drawing_process() if out is not None else nullcontext() as drawer:
-        result = _simulated(loaded, engine, options)
-        files = result.write(out, drawer=drawer) if out is not None else {}
+    result = _simulated(loaded, engine, options)
+    files = result.write(out, drawer=drawer) if out is not None else {}
     if as_json:
         write_json(result.summary, files)
     elif quiet:
@@ -60,9 +62,6 @@ def run_scenario(
 def _simulated(scenario: Scenario, engine: str, options: VariationOptions) -> Result:
     """Return the result, with a progress bar on stderr while samples are played."""
     variation = options.variation(scenario)
-    # The drawing process gets ready while this one loads the engine.
-    from simulator.api import simulate  # noqa: PLC0415
-
     with sampling_progress(variation) as advance:
         return simulate(
             scenario,

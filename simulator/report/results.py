@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from concurrent.futures import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from simulator.report.drawing import draw_timeline
+from simulator.report.drawing import (
+    DrawingHere,
+    memory_picture,
+    step_times_picture,
+    timeline_picture,
+)
 from simulator.report.files import OutputDirectory
-from simulator.report.palette import write_figure
 from simulator.report.parquet import write_columns, write_json, write_spans
 from simulator.report.perfetto import write_perfetto
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from concurrent.futures import Executor
 
     from simulator.api import Result
+    from simulator.report.drawing import Drawer
 
 FILES: Final[Mapping[str, str]] = {
     "summary": "summary.json",
@@ -28,6 +31,8 @@ FILES: Final[Mapping[str, str]] = {
 }
 """Files of every result by what they hold."""
 
+PICTURES: Final = ("memory", "timeline_png", "timeline_svg")
+
 SAMPLE_FILES: Final[Mapping[str, str]] = {
     "step_times": "step_times.png",
     "step_times_table": "step_times.parquet",
@@ -36,7 +41,7 @@ SAMPLE_FILES: Final[Mapping[str, str]] = {
 
 
 def write_results(
-    result: Result, directory: Path | str, *, drawer: Executor | None = None
+    result: Result, directory: Path | str, *, drawer: Drawer | None = None
 ) -> dict[str, Path]:
     """Write `FILES` into ``directory`` and return their paths by what they hold.
 
@@ -49,7 +54,7 @@ def write_results(
     directory
         Where; made if it does not exist.
     drawer
-        Who draws the timeline while the rest is written; nobody else if not given.
+        Who draws; pictures are drawn here, one by one, if not given.
 
     Raises
     ------
@@ -57,34 +62,34 @@ def write_results(
         If the directory cannot be written; it is then as it was before.
     """
     target = Path(directory)
+    drawer = drawer or DrawingHere()
     with OutputDirectory(target) as output:
-        timelines = [output.path(FILES[what]) for what in ("timeline_png", "timeline_svg")]
-        if drawer is None:
-            draw_timeline(result.trace, result.summary, timelines)
-            _write_others(result, output)
-        else:
-            drawn = drawer.submit(draw_timeline, result.trace, result.summary, timelines)
-            try:
-                _write_others(result, output)
-            except BaseException:
-                drawn.cancel()
-                raise
-            finally:
-                wait([drawn])  # it must not write into a directory that is gone
-            drawn.result()
+        _draw(result, output, drawer)
+        _write_tables(result, output)
+        drawer.finish()
     files = {**FILES, **(SAMPLE_FILES if result.samples is not None else {})}
     return {what: target / name for what, name in files.items()}
 
 
-def _write_others(result: Result, output: OutputDirectory) -> None:
-    """Write all files but the timeline."""
+def _draw(result: Result, output: OutputDirectory, drawer: Drawer) -> None:
+    """Draw all pictures, first those that need no table of spans."""
+    summary, samples = result.summary, result.samples
+    memory, png, svg = (output.path(FILES[what]) for what in PICTURES)
+    drawer.draw(memory_picture, result.memory, summary, to=[memory])
+    if samples is not None:
+        times = output.path(SAMPLE_FILES["step_times"])
+        drawer.draw(
+            step_times_picture, samples.step_time, samples.without_slow, summary, to=[times]
+        )
+    drawer.draw(timeline_picture, result.trace, summary, to=[png, svg])
+
+
+def _write_tables(result: Result, output: OutputDirectory) -> None:
+    """Write all that is no picture."""
     facts = {key: result.summary[key] for key in ("scenario", "model", "cluster", "step_time_s")}
     write_json(result.summary, output.path(FILES["summary"]))
     write_spans(result.trace, output.path(FILES["trace"]), facts)
-    write_figure(result.plot_memory(), output.path(FILES["memory"]))
     with output.path(FILES["perfetto"]).open("w", encoding="utf-8") as stream:
         write_perfetto(result.trace, stream, facts)
     if result.samples is not None:
-        picture, table = (output.path(name) for name in SAMPLE_FILES.values())
-        write_figure(result.plot_step_times(), picture)
-        write_columns(result.step_times, table, facts)
+        write_columns(result.step_times, output.path(SAMPLE_FILES["step_times_table"]), facts)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +14,11 @@ from simulator.cli.options import (  # noqa: TC001 - typer reads them at run tim
     Profiles,
     ScenarioName,
 )
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from simulator.report.drawing import DrawingProcess
 
 
 def run(
@@ -81,26 +87,37 @@ def run(
     simulator run my.yaml --slow-rank 37:1.2
     simulator run my.yaml --jitter lognormal:0.02 --slow-ranks 0.5%:10% --samples 1000
     """  # noqa: D301 - the escape keeps the command line from joining the lines
-    from simulator.cli.run import run_scenario  # noqa: PLC0415 - --help must not pay for it
-    from simulator.cli.variation import VariationOptions  # noqa: PLC0415 - --help must not pay for it
+    with _drawer(out) as drawer:
+        from simulator.cli.run import run_scenario  # noqa: PLC0415 - --help must not pay for it
+        from simulator.cli.variation import VariationOptions  # noqa: PLC0415 - as above
 
-    run_scenario(
-        scenario,
-        out=out,
-        as_json=json,
-        quiet=quiet,
-        engine=engine,
-        overrides=set_ or [],
-        profiles=profiles or [],
-        options=VariationOptions(
-            slow_rank=slow_rank or [],
-            slow_interface=slow_interface or [],
-            lost_node=lost_node or [],
-            jitter=jitter,
-            slow_ranks=slow_ranks,
-            slow_nodes=slow_nodes,
-            per_rank=per_rank,
-            samples=samples,
-            seed=seed,
-        ),
-    )
+        run_scenario(
+            scenario,
+            out=out,
+            as_json=json,
+            quiet=quiet,
+            engine=engine,
+            overrides=set_ or [],
+            profiles=profiles or [],
+            options=VariationOptions(
+                slow_rank=slow_rank or [],
+                slow_interface=slow_interface or [],
+                lost_node=lost_node or [],
+                jitter=jitter,
+                slow_ranks=slow_ranks,
+                slow_nodes=slow_nodes,
+                per_rank=per_rank,
+                samples=samples,
+                seed=seed,
+            ),
+            drawer=drawer,
+        )
+
+
+def _drawer(out: Path | None) -> AbstractContextManager[DrawingProcess | None]:
+    """Return who draws, started before all else: it gets ready while the step is simulated."""
+    if out is None:
+        return nullcontext()
+    from simulator.report.drawing import DrawingProcess  # noqa: PLC0415 - as above
+
+    return DrawingProcess()
