@@ -53,7 +53,9 @@ class Result:
     @cached_property
     def memory_timeline(self) -> pd.DataFrame:
         """Memory of each stage over time: columns stage, time_s, memory_gib."""
-        return stage_memory.frame(self.memory)
+        import pandas as pd  # noqa: PLC0415 - costs half a second, and few callers need it
+
+        return pd.DataFrame(stage_memory.columns(self.memory))
 
     def plot_timeline(self) -> Figure:
         """Return the timeline as a matplotlib figure: one row per pipeline stage."""
@@ -65,7 +67,7 @@ class Result:
         """Return memory per stage over the step as a matplotlib figure."""
         from simulator.report.drawing import memory_picture  # noqa: PLC0415 - as above
 
-        return memory_picture(self.memory, self.summary)
+        return memory_picture(stage_memory.columns(self.memory), self.summary)
 
     @property
     def step_times(self) -> pd.DataFrame:
@@ -76,7 +78,7 @@ class Result:
         SimulatorError
             If the result has no samples.
         """
-        import pandas as pd  # noqa: PLC0415 - costs half a second, and few callers need it
+        import pandas as pd  # noqa: PLC0415 - as above
 
         samples = self._sampled()
         return pd.DataFrame(

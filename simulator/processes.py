@@ -54,7 +54,7 @@ def map_items(
 def new_pool(workers: int) -> ProcessPoolExecutor:
     """Return a pool of so many processes; Ctrl-C is left to this one, which has to stop them."""
     # Spawned, not forked: a progress bar is a thread, and forks of threads may hang.
-    return ProcessPoolExecutor(workers, get_context("spawn"), initializer=ignore_interrupts)
+    return ProcessPoolExecutor(workers, get_context("spawn"), initializer=_ignore_interrupts)
 
 
 def _counted(done: Result, advance: Callable[[int], None]) -> Result:
@@ -62,6 +62,6 @@ def _counted(done: Result, advance: Callable[[int], None]) -> Result:
     return done
 
 
-def ignore_interrupts() -> None:
+def _ignore_interrupts() -> None:
     """Leave Ctrl-C to the parent, which then stops its processes: no traceback from each."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

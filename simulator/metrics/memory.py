@@ -12,7 +12,6 @@ from simulator.schedule.actions import Kind
 from simulator.units import GIB
 
 if TYPE_CHECKING:
-    import pandas as pd
     from numpy.typing import NDArray
 
     from simulator.engine.trace import Trace
@@ -66,17 +65,13 @@ def memory_of(trace: Trace, plan: Plan) -> tuple[StageMemory, ...]:
     )
 
 
-def frame(stages: tuple[StageMemory, ...]) -> pd.DataFrame:
+def columns(stages: tuple[StageMemory, ...]) -> dict[str, NDArray[np.float64]]:
     """Return columns stage, time_s, memory_gib: each value holds from its time on."""
-    import pandas as pd  # noqa: PLC0415 - costs half a second, and few callers need it
-
-    return pd.DataFrame(
-        {
-            "stage": np.concatenate([np.full(len(s.time), s.stage) for s in stages]),
-            "time_s": np.concatenate([s.time for s in stages]),
-            "memory_gib": np.concatenate([s.total for s in stages]) / GIB,
-        }
-    )
+    return {
+        "stage": np.concatenate([np.full(len(s.time), s.stage) for s in stages]),
+        "time_s": np.concatenate([s.time for s in stages]),
+        "memory_gib": np.concatenate([s.total for s in stages]) / GIB,
+    }
 
 
 def logit_bytes(stage: VirtualStage) -> float:

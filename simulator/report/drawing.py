@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from multiprocessing import get_context
-from typing import TYPE_CHECKING, Any, Protocol, Self
+import subprocess
+import sys
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, Pipe
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from simulator.errors import OutputError
-from simulator.processes import ignore_interrupts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from multiprocessing.connection import Connection
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -18,7 +19,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from simulator.metrics.memory import StageMemory
+PROGRAM: Final = """
+import sys
+sys.path[:] = {path!r}
+from simulator.report.drawing import draw_what_is_asked
+draw_what_is_asked({pipe})
+"""
+"""What the drawing process runs. One of `multiprocessing` would first import the main program and
+start another process beside it: a tenth of a second in which nothing is drawn."""
 
 
 class Drawer(Protocol):
@@ -51,12 +59,15 @@ class DrawingProcess:
 
     def __init__(self) -> None:
         """Start the process."""
-        context = get_context("spawn")
-        self._requests, asked = context.Pipe()
         self._waiting = 0
-        self._process = context.Process(target=_draw_what_is_asked, args=(asked,), daemon=True)
-        self._process.start()
-        asked.close()  # the process holds the other end: without it, reading here ends
+        self._pipe, theirs = Pipe()
+        with theirs:
+            self.process = subprocess.Popen(  # noqa: S603 - our own code, on this interpreter
+                [sys.executable, "-c", PROGRAM.format(path=sys.path, pipe=theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is left to this process, which ends that one
+            )
 
     def __enter__(self) -> Self:
         """Return the drawer."""
@@ -70,16 +81,15 @@ class DrawingProcess:
     ) -> None:
         """End the process."""
         # Not asked to end: tidying up takes it a fifth of a second.
-        self._process.terminate()
-        self._process.join()
+        self.process.kill()
+        self.process.wait()
+        self._pipe.close()
 
     def draw(self, picture: Callable[..., Figure], *arguments: object, to: Sequence[Path]) -> None:
         """Ask for a picture."""
         self._waiting += 1
-        try:
-            self._requests.send((picture, arguments, to))
-        except BrokenPipeError as error:
-            raise _ended() from error
+        with _while_it_lives():
+            self._pipe.send((picture, arguments, to))
 
     def finish(self) -> None:
         """Wait for all pictures asked for.
@@ -90,10 +100,8 @@ class DrawingProcess:
             If the process was killed; and whatever drawing raised.
         """
         while self._waiting:
-            try:
-                wrong = self._requests.recv()
-            except (EOFError, ConnectionResetError) as error:
-                raise _ended() from error
+            with _while_it_lives():
+                wrong = self._pipe.recv()
             self._waiting -= 1
             if wrong is not None:
                 raise wrong
@@ -106,13 +114,14 @@ def timeline_picture(spans: pd.DataFrame, summary: Mapping[str, Any]) -> Figure:
     return timeline_figure(spans, summary)
 
 
-def memory_picture(stages: tuple[StageMemory, ...], summary: Mapping[str, Any]) -> Figure:
+def memory_picture(columns: Mapping[str, NDArray[Any]], summary: Mapping[str, Any]) -> Figure:
     """Return the memory of every stage: `simulator.report.memory_plot.memory_figure`."""
-    from simulator.metrics.memory import frame  # noqa: PLC0415 - pandas is slow
+    import pandas as pd  # noqa: PLC0415 - as above
+
     from simulator.report.memory_plot import memory_figure  # noqa: PLC0415 - as above
 
     memory = summary["memory_gib"]
-    return memory_figure(frame(stages), memory["stages"], memory["capacity"], summary)
+    return memory_figure(pd.DataFrame(columns), memory["stages"], memory["capacity"], summary)
 
 
 def step_times_picture(
@@ -132,21 +141,34 @@ def _draw(picture: Callable[..., Figure], arguments: Sequence[object], to: Seque
         write_figure(figure, path)
 
 
-def _draw_what_is_asked(requests: Connection) -> None:
+def draw_what_is_asked(pipe: int) -> None:
     """Draw until nobody is left who could ask; answer each request with what went wrong."""
-    ignore_interrupts()
     _get_ready()
-    while True:
-        try:
-            request = requests.recv()
-        except EOFError:
-            return
-        try:
-            _draw(*request)
-        except Exception as error:  # noqa: BLE001 - whoever asked raises it
-            requests.send(error)
-        else:
-            requests.send(None)
+    with Connection(pipe) as requests, suppress(EOFError, ConnectionError):
+        while True:
+            requests.send(_wrong_with(requests.recv()))
+
+
+def _wrong_with(
+    request: tuple[Callable[..., Figure], Sequence[object], Sequence[Path]],
+) -> Exception | None:
+    """Return what was raised by drawing."""
+    try:
+        _draw(*request)
+    except Exception as error:  # noqa: BLE001 - whoever asked raises it
+        return error
+    return None
+
+
+@contextmanager
+def _while_it_lives() -> Iterator[None]:
+    """Say what happened if the other end of a pipe is gone."""
+    try:
+        yield
+    except (EOFError, ConnectionError) as error:
+        raise OutputError(
+            "the process that draws the pictures was killed; nothing is written"
+        ) from error
 
 
 def _get_ready() -> None:
@@ -156,7 +178,3 @@ def _get_ready() -> None:
 
     import simulator.report.memory_plot  # noqa: PLC0415
     import simulator.report.timeline  # noqa: F401, PLC0415
-
-
-def _ended() -> OutputError:
-    return OutputError("the process that draws the pictures was killed; nothing is written")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from simulator.metrics.memory import columns
 from simulator.report.drawing import (
     DrawingHere,
     memory_picture,
@@ -75,7 +76,7 @@ def _draw(result: Result, output: OutputDirectory, drawer: Drawer) -> None:
     """Draw all pictures, first those that need no table of spans."""
     summary, samples = result.summary, result.samples
     memory, png, svg = (output.path(FILES[what]) for what in PICTURES)
-    drawer.draw(memory_picture, result.memory, summary, to=[memory])
+    drawer.draw(memory_picture, columns(result.memory), summary, to=[memory])
     if samples is not None:
         times = output.path(SAMPLE_FILES["step_times"])
         drawer.draw(

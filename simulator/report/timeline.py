@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 from matplotlib.collections import PathCollection
+from matplotlib.image import AxesImage
 from matplotlib.patches import Polygon
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D, IdentityTransform
@@ -38,7 +39,11 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.backend_bases import RendererBase
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
+
+    from simulator.report.pixels import Pixels
 
 Window: TypeAlias = tuple[float, float]
 
@@ -74,6 +79,31 @@ MOST_NUMBERS: Final = 450
 """Numbers in a panel: more are noise on a slide, and 2 kB each in an SVG."""
 POINTS_PER_INCH: Final = 72
 OPAQUE: Final = 255
+
+
+class PixelImage(AxesImage):
+    """A colour for each pixel of some axes, which is drawn as it is where those pixels are drawn.
+
+    Where there are more or fewer of them (another resolution, a page of vectors) it is scaled.
+    """
+
+    def __init__(self, ax: Axes, image: Pixels, extent: tuple[float, float, float, float]) -> None:
+        """Take the RGB image of some axes and its edges on them: left, right, bottom, top."""
+        super().__init__(ax, extent=extent, interpolation="none", origin="upper")
+        self._pixels = np.dstack([image, np.full(image.shape[:2], OPAQUE, image.dtype)])
+        self.set_data(self._pixels)
+        self.set_clip_path(ax.patch)
+
+    def draw(self, renderer: RendererBase) -> None:
+        """Draw the image, scaled only if it has to be: that takes longer than all else."""
+        box = self.axes.get_window_extent(renderer)
+        if renderer.option_scale_image() or _size(box) != self._pixels.shape[1::-1]:
+            super().draw(renderer)
+            return
+        graphics = renderer.new_gc()
+        renderer.draw_image(graphics, round(box.x0), round(box.y0), self._pixels[::-1])
+        graphics.restore()
+        self.stale = False
 
 
 def timeline_figure(spans: pd.DataFrame, summary: Mapping[str, Any]) -> Figure:
@@ -126,15 +156,10 @@ def plot_timeline(
     rows = rank_rows(spans)
     first, last = (0.0, step_time_s) if window_s is None else window_s
     size_s, unit = time_unit(last - first)
-    box = ax.get_window_extent()
-    image = timeline_image(spans, rows, (first, last), (round(box.width), round(box.height)))
-    ax.imshow(
-        # With its opacity said, matplotlib keeps to single precision and draws in half the time.
-        np.dstack([image, np.full(image.shape[:2], OPAQUE, image.dtype)]),
-        extent=(first / size_s, last / size_s, len(rows), 0),
-        aspect="auto",
-        interpolation="none",
-    )
+    image = timeline_image(spans, rows, (first, last), _size(ax.get_window_extent()))
+    extent = (first / size_s, last / size_s, len(rows), 0)
+    ax.set(xlim=extent[:2], ylim=extent[2:])
+    ax.add_image(PixelImage(ax, image, extent))
     _number_actions(spans, rows, ax, (first, last))
     ax.set_xlabel(f"time in the step [{unit}]")
     middle = (COMPUTE_BAND[0] + COMMUNICATION_BAND[1]) / 2
@@ -151,6 +176,11 @@ def warm_up_window(spans: pd.DataFrame, step_time_s: float) -> Window | None:
     first_s = spans[works].groupby("rank_class")["start_s"].min().max() if works.any() else 0.0
     end_s = max(WARM_UP_SHARE * step_time_s, 2.0 * float(first_s))
     return (0.0, end_s) if end_s <= WIDEST_WARM_UP * step_time_s else None
+
+
+def _size(box: Bbox) -> tuple[int, int]:
+    """Return width and height of a box [pixels]."""
+    return round(box.width), round(box.height)
 
 
 def _facts(summary: Mapping[str, Any]) -> str:

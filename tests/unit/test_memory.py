@@ -8,7 +8,7 @@ import pytest
 from job_samples import MODEL, SEQUENCE, job
 
 from simulator.api import simulate
-from simulator.metrics.memory import COMPONENTS, frame
+from simulator.metrics.memory import COMPONENTS
 from simulator.parallel.blocks import Recomputation, Recompute, virtual_stages
 from simulator.parallel.layout import Layout, Sharding
 from simulator.parallel.memory import static_memory
@@ -118,8 +118,8 @@ def test_only_the_last_stage_keeps_logits() -> None:
 
 
 def test_frame_names_its_units() -> None:
-    memory = simulate(job(Layout(pipeline=2, data=1))).memory
-    table = frame(memory)
+    result = simulate(job(Layout(pipeline=2, data=1)))
+    memory, table = result.memory, result.memory_timeline
     assert table.columns.tolist() == ["stage", "time_s", "memory_gib"]
     peaks = table.groupby("stage")["memory_gib"].max() * GIB
     assert peaks.tolist() == pytest.approx([stage.peak_total for stage in memory])

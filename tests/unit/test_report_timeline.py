@@ -10,14 +10,16 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from report_samples import Pipeline, sample_spans, sample_summary
 
 from simulator.report.palette import COLOURS, write_figure
 from simulator.report.pixels import COMMUNICATION_BAND, COMPUTE_BAND, occupancy, timeline_image
 from simulator.report.spans import COLUMNS, actions, rank_rows
-from simulator.report.timeline import plot_timeline, timeline_figure, warm_up_window
+from simulator.report.timeline import PixelImage, plot_timeline, timeline_figure, warm_up_window
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -190,3 +192,19 @@ def many_spans(count: int) -> pd.DataFrame:
         start_s=8.0 * index / each,
         end_s=8.0 * (index + 0.9) / each,
     )
+
+
+@pytest.mark.parametrize("dpi", [100, 200, 333])
+def test_an_image_drawn_pixel_by_pixel_is_the_one_that_matplotlib_scales(
+    monkeypatch: pytest.MonkeyPatch, dpi: int
+) -> None:
+    """At 200 dpi it is drawn as it is; at others it has to be scaled."""
+    pictures = []
+    for draw in (PixelImage.draw, AxesImage.draw):
+        monkeypatch.setattr(PixelImage, "draw", draw)
+        figure = timeline_figure(sample_spans(SMALL), sample_summary(SMALL))
+        figure.set_dpi(dpi)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        pictures.append(np.asarray(canvas.buffer_rgba()))
+    assert np.array_equal(*pictures)
