@@ -6,7 +6,10 @@ Slots are numbered node by node: slot s is in node ``s // node size``. Which slo
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +18,7 @@ from simulator.errors import LayoutError
 from simulator.hardware.collectives import GroupSpan
 from simulator.hardware.interfaces import interfaces_of
 from simulator.hardware.levels import levels_of
+from simulator.hardware.memo import remembered
 from simulator.operators import Axis
 from simulator.parallel.ranks import groups, rank_grid
 from simulator.parallel.slots import CONTIGUOUS, slots_of
@@ -30,6 +34,9 @@ if TYPE_CHECKING:
 
 GRADIENT_AXES = (Axis.DATA, Axis.CONTEXT)
 """Gradients are reduced over all ranks that hold the same weights."""
+MODEL_AXES = (Axis.TENSOR, Axis.PIPELINE)
+GROUPED = ((Axis.TENSOR,), (Axis.CONTEXT,), GRADIENT_AXES, MODEL_AXES)
+"""Axes along which there are groups, in the order of `Placement`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +101,17 @@ def place(layout: Layout, cluster: Cluster, allocation: Allocation = CONTIGUOUS)
         If the cluster has too few nodes left.
     """
     slots = slots_of(allocation, layout.ranks, cluster)
-    spans = [span_of(slots[pairs], cluster) for pairs in stage_pairs(layout)]
+    links = _links(layout, cluster, allocation, slots)
+    tensor, context, gradient, model = (
+        _axis_placement(axes, layout, cluster, allocation, slots) for axes in GROUPED
+    )
     return Placement(
-        tensor=_axis_placement((Axis.TENSOR,), layout, cluster, slots),
-        context=_axis_placement((Axis.CONTEXT,), layout, cluster, slots),
-        gradient=_axis_placement(GRADIENT_AXES, layout, cluster, slots),
-        model=_axis_placement((Axis.TENSOR, Axis.PIPELINE), layout, cluster, slots),
-        stage_links=tuple(span for span, _ in spans),
-        stage_link_names=tuple(tier_name(span.tier, cluster) for span, _ in spans),
+        tensor=tensor,
+        context=context,
+        gradient=gradient,
+        model=model,
+        stage_links=links,
+        stage_link_names=tuple(tier_name(span.tier, cluster) for span in links),
         slots=slots,
     )
 
@@ -149,12 +159,41 @@ def span_of(members: Integers, cluster: Cluster) -> tuple[GroupSpan, bool]:
 
 
 def _axis_placement(
-    axes: tuple[Axis, ...], layout: Layout, cluster: Cluster, slots: Integers
+    axes: tuple[Axis, ...],
+    layout: Layout,
+    cluster: Cluster,
+    allocation: Allocation,
+    slots: Integers,
 ) -> AxisPlacement:
-    span, uniform = span_of(slots[groups(layout, axes)], cluster)
+    span, uniform = remembered(
+        cluster,
+        ("span of groups", _nesting(layout, axes), allocation),
+        lambda: span_of(slots[groups(layout, axes)], cluster),
+    )
     return AxisPlacement(
         axes=axes, span=span, crosses=tier_name(span.tier, cluster), uniform=uniform
     )
+
+
+def _links(
+    layout: Layout, cluster: Cluster, allocation: Allocation, slots: Integers
+) -> tuple[GroupSpan, ...]:
+    """Return the span of the transfer from each stage to the next."""
+    return remembered(
+        cluster,
+        ("spans of links", _nesting(layout, (Axis.PIPELINE,)), allocation),
+        lambda: tuple(span_of(slots[pairs], cluster)[0] for pairs in stage_pairs(layout)),
+    )
+
+
+def _nesting(layout: Layout, axes: Sequence[Axis]) -> tuple[tuple[bool, int], ...]:
+    """Return, outermost first, the degrees of runs of axes that are of ``axes``, or are not.
+
+    Layouts nested alike have the same groups along ``axes``: the others only have other names.
+    """
+    degrees = ((axis in axes, size) for axis, size in layout.degrees.items() if size > 1)
+    runs = groupby(reversed(list(degrees)), key=itemgetter(0))
+    return tuple((inside, math.prod(size for _, size in run)) for inside, run in runs)
 
 
 def stage_pairs(layout: Layout) -> list[Integers]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from simulator.program.tasks import NONE, Lane, SpanKind
 
@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """Some time on some lane, from an offset after the task's start."""
 
     name: str
@@ -31,10 +30,8 @@ class Segment:
         return self.offset + self.duration
 
     def moved(self, offset: float, layer: int) -> Segment:
-        """Return the same segment at another offset and layer.
-
-        A step has tens of thousands of them; `dataclasses.replace` takes three times as long.
-        """
+        """Return the same segment at another offset and layer."""
+        # A step has tens of thousands of them; `_replace` takes three times as long.
         return Segment(self.name, self.kind, self.lane, offset, self.duration, self.n_bytes, layer)
 
 
@@ -105,4 +102,4 @@ def _wait(communication: Iterable[Segment], start: float, end: float) -> Segment
     awaited = max(communication, key=overlap, default=None)
     if awaited is None or overlap(awaited) <= 0:
         return Segment("wait", SpanKind.OTHER, Lane.COMPUTE, start, end - start)
-    return replace(awaited, lane=Lane.COMPUTE, offset=start, duration=end - start)
+    return awaited._replace(lane=Lane.COMPUTE, offset=start, duration=end - start)

@@ -42,8 +42,9 @@ def flatten(schedule: Schedule) -> FlatColumns:
     Micro-batches and chunks must be within range (`validation` sees to it).
     """
     lengths = [len(actions) for actions in schedule.actions]
+    virtual_stages = schedule.virtual_stages
     visits = [
-        actions.micro_batches.astype(np.int64) * schedule.virtual_stages
+        actions.micro_batches.astype(np.int64) * virtual_stages
         + np.array(virtual)[actions.chunks]
         for actions, virtual in zip(schedule.actions, schedule.placement, strict=True)
     ]

@@ -81,6 +81,8 @@ class Placed(NamedTuple):
     model: int
     links: int
     tied: int
+    link: NDArray[np.int64]
+    """Number of the transfer from each stage to its neighbours, in the order of `Pipeline.link`."""
 
 
 class LayoutPrices:
@@ -220,21 +222,30 @@ class LayoutPrices:
         known = {block: self._planned(block) for block in set(blocks)}
         return VirtualStage(chunk, tuple(known[block] for block in blocks))
 
-    def _ordered(self, blocks: list[BlockKind], kind: Kind) -> list[float]:
-        """Return the times of the blocks in the order of the pass; a pause before the first [s]."""
-        ordered = blocks if kind is Kind.FORWARD else blocks[::-1]
+    def _ordered(self, chunk: Chunk, kind: Kind) -> tuple[float, ...]:
+        """Return the times of a virtual stage's blocks in the order of the pass [s].
+
+        A pause comes before the first.
+        """
+        key = ("ordered", self._block, self._recompute, chunk, kind)
+        return self.memory.get(key, lambda: self._price_blocks(chunk, kind))
+
+    def _price_blocks(self, chunk: Chunk, kind: Kind) -> tuple[float, ...]:
+        blocks = self._blocks(chunk)
         known = {block: self._seconds_of(block, kind) for block in set(blocks)}
+        ordered = blocks if kind is Kind.FORWARD else blocks[::-1]
         seconds = [known[block] for block in ordered]
         if self._pipelined:
             again = kind is not Kind.FORWARD and any(
                 self._planned(block).recomputed for block in known
             )
             seconds[0] += self._prices.restart_time(recomputes=again)
-        return seconds
+        return tuple(seconds)
 
     def _price_passes(self, split: Split, kinds: tuple[Kind, ...]) -> Floats:
-        rows = [self._blocks(chunk) for chunk in split.types]
-        return np.array([[sum(self._ordered(row, kind)) for kind in kinds] for row in rows])
+        return np.array(
+            [[sum(self._ordered(chunk, kind)) for kind in kinds] for chunk in split.types]
+        )
 
     def _price_kept(self, split: Split) -> StageMemory:
         scenario = self.scenario
@@ -252,8 +263,8 @@ class LayoutPrices:
             held = [self._planned(block).parameters for block in blocks]
             incoming = [self.gather(parameters) for parameters in held]
             leaving = [self.reduction(parameters) for parameters in reversed(held)]
-            forward = self._ordered(blocks, Kind.FORWARD)
-            backward = self._ordered(blocks, weights)
+            forward = self._ordered(chunk, Kind.FORWARD)
+            backward = self._ordered(chunk, weights)
             columns[0] += incoming
             columns[1] += slowed(forward, [*incoming[1:], 0.0], stolen)
             columns[2] += slowed(backward, backlog(backward, leaving), stolen)
@@ -266,18 +277,10 @@ class LayoutPrices:
 
     def _price_transfers(self) -> Floats:
         transfer = StageTransfer(self.scenario, self._placed.placement)
-        stages = self.scenario.layout.pipeline
-        known: dict[Hashable, float] = {}
-        times = np.zeros(2 * stages)
-        if stages == 1:
-            return times
-        for stage in range(stages):
-            for way, peer in enumerate(((stage + 1) % stages, (stage - 1) % stages)):
-                link = self._placed.placement.link(stage, peer)
-                if link not in known:
-                    known[link] = transfer.cost(stage, peer).time
-                times[2 * stage + way] = known[link]
-        return times
+        _, first, alike = np.unique(self._placed.link, return_index=True, return_inverse=True)
+        peers = _neighbours(self.scenario.layout.pipeline)
+        times: Floats = np.array([transfer.cost(*peers[at]).time for at in first.tolist()])
+        return times[alike]
 
     def _price_static(self) -> StaticPrice:
         scenario = self.scenario
@@ -319,6 +322,7 @@ class PriceMemory:
     def _place(self, candidate: Candidate) -> Placed:
         scenario = scenario_of(self.scenario, candidate)
         placement = placement_of(scenario)
+        neighbours = _neighbours(scenario.layout.pipeline)
         return Placed(
             placement,
             tensor=self._number(placement.tensor.span),
@@ -327,8 +331,18 @@ class PriceMemory:
             model=self._number(placement.model.span),
             links=self._number(placement.stage_links),
             tied=self._number(placement.stage_links[-1]),
+            link=np.array([self._number(placement.link(*ends)) for ends in neighbours]),
         )
 
     def _number(self, value: Hashable) -> int:
         """Return a number that is equal for equal values."""
         return self._numbers.setdefault(value, len(self._numbers))
+
+
+def _neighbours(stages: int) -> list[tuple[int, int]]:
+    """Return senders and receivers of all transfers, in the order of `Pipeline.link`."""
+    return [
+        (stage, peer)
+        for stage in range(stages)
+        for peer in ((stage + 1) % stages, (stage - 1) % stages)
+    ]

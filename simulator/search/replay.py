@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from simulator.scenario import Scenario
     from simulator.search.candidates import Rows
+    from simulator.search.crew import Crew
     from simulator.search.ranking import Place
 
 
@@ -52,7 +54,13 @@ def unshared(scenario: Scenario) -> Scenario:
 
 
 def replayed(
-    scenario: Scenario, by: str, rows: Rows, results: NDArray[np.void], found: list[Place]
+    scenario: Scenario,
+    by: str,
+    rows: Rows,
+    results: NDArray[np.void],
+    found: list[Place],
+    *,
+    crew: Crew,
 ) -> list[Replayed]:
     """Return the best places simulated in full, each with what it loses against the first.
 
@@ -63,9 +71,9 @@ def replayed(
     SimulatorError
         If a simulated time differs from the search's where it must not: a bug.
     """
-    summaries = [
-        summary_of(scenario, Candidate(*rows[place.candidate].tolist())) for place in found
-    ]
+    items = {at: Candidate(*rows[place.candidate].tolist()) for at, place in enumerate(found)}
+    done = dict(crew.finished(partial(summary_of, scenario), items))
+    summaries = [done[at] for at in items]
     times = [summary["step_time_s"] for summary in summaries]
     order = list(range(len(found)))
     if not shares_links(scenario):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from simulator.errors import SimulatorError
 from simulator.search import kernels
 from simulator.search.candidates import Candidate, candidates
+from simulator.search.crew import Crew
 from simulator.search.evaluate import RESULT, hindrance
 from simulator.search.ranking import (
     NEAR,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
     from simulator.scenario import Scenario
     from simulator.search.candidates import Rows
+    from simulator.search.workers import Chunks, Finished
 
 SHOWN: Final = 10
 """Places that are explained."""
@@ -118,16 +121,18 @@ def search_layouts(
     store = None if out is None else Store(out, scenario, rows)
     results = np.zeros(len(rows), dtype=RESULT)
     done = 0
-    for number, found in _finished(unshared(scenario), rows, store, workers=workers, dask=dask):
-        results[number * CHUNK : number * CHUNK + len(found)] = found
-        done += len(found)
-        on_progress(done, len(rows))
-    return _ranked(scenario, by, rows, results)
+    with Crew() as crew:
+        played = partial(evaluated, unshared(scenario), crew=crew, workers=workers, dask=dask)
+        for number, found in _finished(rows, store, played):
+            results[number * CHUNK : number * CHUNK + len(found)] = found
+            done += len(found)
+            on_progress(done, len(rows))
+        return _ranked(scenario, by, rows, results, crew)
 
 
 def _finished(
-    scenario: Scenario, rows: Rows, store: Store | None, *, workers: int | None, dask: str | None
-) -> Iterator[tuple[int, NDArray[np.void]]]:
+    rows: Rows, store: Store | None, played: Callable[[Chunks], Iterator[Finished]]
+) -> Iterator[Finished]:
     """Yield the results of all chunks: kept ones, then new ones as they are done and kept."""
     chunks = {at // CHUNK: rows[at : at + CHUNK] for at in range(0, len(rows), CHUNK)}
     for number in list(chunks) if store else ():
@@ -135,16 +140,15 @@ def _finished(
         if kept is not None:
             del chunks[number]
             yield number, kept
-    left = dict(chunks)
-    if not left:
-        return
-    for number, found in evaluated(scenario, left, workers=workers, dask=dask):
+    for number, found in played(chunks):
         if store:
             store.write(number, chunks[number], found)
         yield number, found
 
 
-def _ranked(scenario: Scenario, by: str, rows: Rows, results: NDArray[np.void]) -> Search:
+def _ranked(
+    scenario: Scenario, by: str, rows: Rows, results: NDArray[np.void], crew: Crew
+) -> Search:
     capacity = scenario.cluster.accelerator.memory
     ranked = ranking(by, rows, results, capacity)
     if not len(ranked):
@@ -155,7 +159,7 @@ def _ranked(scenario: Scenario, by: str, rows: Rows, results: NDArray[np.void]) 
             f"accelerators or widen the space"
         )
     chosen = front(results, ranked)
-    played = replayed(scenario, by, rows, results, places(ranked, results, SHOWN))
+    played = replayed(scenario, by, rows, results, places(ranked, results, SHOWN), crew=crew)
     fastest = float(results["step_time"][chosen[0]])
 
     def told(found: NDArray[np.int64]) -> list[dict[str, Any]]:

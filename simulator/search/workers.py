@@ -8,44 +8,35 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections import deque
-from concurrent.futures import FIRST_COMPLETED, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import cache, partial
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from simulator import __version__
 from simulator.errors import SimulatorError
-from simulator.processes import new_pool
 from simulator.search import kernels
 from simulator.search.evaluate import Evaluator, hindrance
 from simulator.search.replay import evaluate_by_engine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-    from concurrent.futures import Future
+    from collections.abc import Callable, Iterator, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
 
     from simulator.scenario import Scenario
     from simulator.search.candidates import Rows
+    from simulator.search.crew import Crew
 
     Chunks = Mapping[int, Rows]
     Finished = tuple[int, NDArray[np.void]]
 
 CHUNK: Final = 1024
 """Candidates of a chunk: a second of work at most, a thousandth of a search's memory."""
-FEW: Final = 2 * CHUNK
+FEW: Final = 8 * CHUNK
 """Candidates below which starting processes costs more than they save."""
-AHEAD: Final = 2
-"""Chunks handed to a process at once, so that it need not wait for the next."""
 ATTEMPTS: Final = 3
 """Times that a chunk lost with a worker of a Dask cluster is given out again."""
-MOST_LOST: Final = 8
-"""Chunks lost with processes of this machine before the search gives up."""
 DASK_TIMEOUT: Final = 5.0
 """How long a scheduler may take to answer [s]."""
 LOCAL: Final = "local"
@@ -53,7 +44,12 @@ LOCAL: Final = "local"
 
 
 def evaluated(
-    scenario: Scenario, chunks: Chunks, *, workers: int | None = None, dask: str | None = None
+    scenario: Scenario,
+    chunks: Chunks,
+    crew: Crew,
+    *,
+    workers: int | None = None,
+    dask: str | None = None,
 ) -> Iterator[Finished]:
     """Yield the results of every chunk with its number, as they are done.
 
@@ -63,6 +59,8 @@ def evaluated(
         The scenario whose layouts are tried.
     chunks
         Candidates by number of chunk.
+    crew
+        Grows by as many processes as there is work for.
     workers
         Processes; all cores if None. Few candidates are evaluated in this process.
     dask
@@ -76,11 +74,11 @@ def evaluated(
     if dask is not None:
         yield from _on_dask(scenario, chunks, dask, workers)
         return
-    workers = min(workers or os.cpu_count() or 1, len(chunks))
-    if workers <= 1 or sum(map(len, chunks.values())) <= FEW:
-        yield from _here(scenario, chunks)
-        return
-    yield from _on_cores(scenario, chunks, workers)
+    if sum(map(len, chunks.values())) > FEW:
+        crew.grow(min(workers or os.cpu_count() or 1, len(chunks)))
+    # The last chunks have the longest pipelines: whoever is done early finds short ones left.
+    longest_first = {number: chunks[number] for number in sorted(chunks, reverse=True)}
+    yield from crew.finished(partial(evaluate_chunk, pickle.dumps(scenario)), longest_first)
 
 
 def evaluate_chunk(scenario: bytes, rows: Rows) -> NDArray[np.void]:
@@ -96,99 +94,6 @@ def evaluator_of(pickled: bytes) -> Callable[[Rows], NDArray[np.void]]:
     if machine is None or hindrance(scenario):
         return partial(evaluate_by_engine, scenario)
     return Evaluator(scenario, machine).evaluate
-
-
-def _here(scenario: Scenario, chunks: Chunks) -> Iterator[Finished]:
-    pickled = pickle.dumps(scenario)
-    for number, rows in chunks.items():
-        yield number, evaluate_chunk(pickled, rows)
-
-
-# ---- processes ---------------------------------------------------------------------------------
-
-
-def _on_cores(scenario: Scenario, chunks: Chunks, workers: int) -> Iterator[Finished]:
-    """Yield chunks from processes, each with a part of the candidates that lie together.
-
-    Neighbours share prices, so a process that keeps to its part prices little twice; one that is
-    done takes over from the end of the longest part. What a process takes to its grave is given to
-    another one.
-    """
-    pickled, lost = pickle.dumps(scenario), 0
-    desks = [_Desk(part) for part in _parts(list(chunks), workers)]
-    running: dict[Future[NDArray[np.void]], tuple[_Desk, int]] = {}
-    try:
-        while True:
-            for desk in desks:
-                while desk.busy < AHEAD and (number := _next(desk, desks)) is not None:
-                    running[desk.submit(pickled, chunks[number])] = desk, number
-            if not running:
-                return
-            for done in wait(running, return_when=FIRST_COMPLETED).done:
-                desk, number = running.pop(done)
-                desk.busy -= 1
-                try:
-                    results = done.result()
-                except BrokenProcessPool:
-                    lost += 1
-                    _require_few(lost)
-                    desk.restart(number)
-                    continue
-                yield number, results
-    finally:
-        for desk in desks:
-            desk.pool.shutdown(wait=True, cancel_futures=True)
-
-
-class _Desk:
-    """A process and the chunks that lie before it."""
-
-    def __init__(self, numbers: Iterable[int]) -> None:
-        self.left = deque(numbers)
-        self.busy = 0
-        """Chunks handed to the process."""
-        self.pool = new_pool(1)
-
-    def submit(self, scenario: bytes, rows: Rows) -> Future[NDArray[np.void]]:
-        """Hand a chunk to the process."""
-        try:
-            future = self.pool.submit(evaluate_chunk, scenario, rows)
-        except BrokenProcessPool:
-            self.pool.shutdown(wait=False)
-            self.pool = new_pool(1)
-            future = self.pool.submit(evaluate_chunk, scenario, rows)
-        self.busy += 1
-        return future
-
-    def restart(self, number: int) -> None:
-        """Put back a chunk that the process died with; another process takes its place."""
-        self.left.appendleft(number)
-
-
-def _parts(numbers: list[int], count: int) -> list[list[int]]:
-    """Return the numbers in so many runs of about the same length."""
-    ends = [len(numbers) * part // count for part in range(count + 1)]
-    return [numbers[begin:end] for begin, end in pairwise(ends)]
-
-
-def _next(desk: _Desk, desks: list[_Desk]) -> int | None:
-    """Return the next chunk of a desk, or the last of the fullest; None if all are empty."""
-    if desk.left:
-        return desk.left.popleft()
-    fullest = max(desks, key=lambda other: len(other.left))
-    return fullest.left.pop() if fullest.left else None
-
-
-def _require_few(lost: int) -> None:
-    """Refuse to go on when processes keep dying."""
-    if lost > MOST_LOST:
-        raise SimulatorError(
-            f"processes that tried layouts died with {lost} chunks of them, perhaps for want of "
-            f"memory; try fewer --workers"
-        )
-
-
-# ---- Dask --------------------------------------------------------------------------------------
 
 
 def _on_dask(
