@@ -5,7 +5,8 @@
 ``RUNS.csv`` is a table of published runs as ``simulator validate`` reads it, with every row of one
 node of vTrain (arXiv 2312.12391, data/ground_truth_single.csv). Printed are how far rows agree that
 should differ by one and the same time, what replicas add, the time of a layer by trace (hidden
-size, tensor ranks, micro-batch), and the error of a prediction taken by trace instead of by row.
+size, tensor ranks, micro-batch), what a step takes beside its micro-batches, and the error of a
+prediction taken by trace instead of by row.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ TRACE: Final = ["hidden", "tp", "mbs"]
 """Columns that decide which traced layer a row is made of."""
 VOCABULARY: Final = 50257
 GRADIENT_BYTES: Final = 2
+FEWEST_COUNTS: Final = 3
+"""Numbers of micro-batches from which a line is drawn through step times."""
 
 
 def main() -> None:
@@ -48,7 +51,10 @@ def main() -> None:
     console = Console(width=110)
     print_replicas(console, replica_pairs(rows))
     print_layers(console, layer_times(rows))
-    print_errors(console, rows, predict_runs(table))
+    predicted = with_errors(predict_runs(table)).set_index("run_id")
+    rows = rows.join(predicted[["error", "optimizer_s"]], on="run_id")
+    print_remainders(console, rows)
+    print_errors(console, rows)
 
 
 def as_numbers(table: pd.DataFrame) -> pd.DataFrame:
@@ -133,16 +139,33 @@ def print_layers(console: Console, times: pd.DataFrame) -> None:
     console.print(table)
 
 
-def print_errors(console: Console, rows: pd.DataFrame, predictions: pd.DataFrame) -> None:
+def print_remainders(console: Console, rows: pd.DataFrame) -> None:
+    """Print what steps take beyond their micro-batches and the predicted update, by hidden size.
+
+    One stage and one replica, so that nothing else belongs to a step alone; three numbers of
+    micro-batches and more.
+    """
+    alone = rows[(rows["pp"] == 1) & (rows["dp"] == 1)]
+    for hidden, group in alone.groupby("hidden"):
+        left = [
+            np.polyfit(steps["micro_batches"], steps["time"] - steps["optimizer_s"], 1)[1] / MILLI
+            for _, steps in group.groupby(["n_layers", "tp", "mbs"])
+            if steps["micro_batches"].nunique() >= FEWEST_COUNTS
+        ]
+        span = f"{min(left):.2f} to {max(left):.2f} ms" if left else "-"
+        console.print(
+            f"hidden size {hidden}: beyond micro-batches and update {len(left)} jobs take {span}"
+        )
+
+
+def print_errors(console: Console, rows: pd.DataFrame) -> None:
     """Print the mean absolute error by hidden size, by row and by trace."""
-    compared = with_errors(predictions).set_index("run_id")
-    errors = rows.set_index("run_id").join(compared["error"])
-    errors["error"] = errors["error"].abs()
-    for hidden, group in errors.groupby("hidden"):
-        by_trace = group.groupby(TRACE)["error"].mean()
+    for hidden, group in rows.groupby("hidden"):
+        errors = group["error"].abs()
+        by_trace = errors.groupby([group[name] for name in TRACE]).mean()
         console.print(
             f"hidden size {hidden}: {len(group)} rows of {len(by_trace)} traces, mean error "
-            f"{100 * group['error'].mean():.1f} % by row, {100 * by_trace.mean():.1f} % by trace"
+            f"{100 * errors.mean():.1f} % by row, {100 * by_trace.mean():.1f} % by trace"
         )
 
 
