@@ -2,7 +2,7 @@
 
 ``python benchmarks/diloco_tables.py [BITS_PER_PARAMETER]`` plays every cell of
 ``published/diloco.csv``, prints both numbers and how many lie within one step of the grid; then the
-hours of ``published/diloco_hours.csv``. With the default number of bits it draws
+hours and data of ``published/diloco_hours.csv``. With the default number of bits it draws
 docs/images/islands.png: utilisation over bandwidth for one model, with the published cells.
 """
 
@@ -21,7 +21,7 @@ from rich.table import Table
 
 from simulator.metrics.islands import GRID, PUBLISHED_GRID
 from simulator.report.palette import MUTED, picture_style, write_figure
-from simulator.units import GBIT_PER_S
+from simulator.units import GBIT_PER_S, HOUR, TERA
 from simulator.validation.islands import (
     CALIBRATED_BITS,
     HOURS_BITS,
@@ -31,6 +31,7 @@ from simulator.validation.islands import (
     grid_steps_apart,
     read_rows,
     simulated_hours,
+    training_at_1_gbit,
 )
 
 PUBLISHED = Path(__file__).parent / "published"
@@ -63,19 +64,29 @@ def bandwidths(console: Console, bits: float) -> None:
 
 
 def hours(console: Console) -> None:
-    """Print the hours of training at 1 Gbit/s, simulated over published."""
-    table = Table("tokens", "exchange", "hours at 1 Gbit/s", "error", box=SIMPLE_HEAD)
+    """Print hours and data of training at 1 Gbit/s, simulated over published."""
+    other = f"error with {CALIBRATED_BITS:g} bits"
+    headings = ("tokens", "exchange", "hours at 1 Gbit/s", "error", other, "TB of an island")
+    table = Table(*headings, box=SIMPLE_HEAD)
     with (PUBLISHED / "diloco_hours.csv").open(encoding="utf-8", newline="") as stream:
         for cells in csv.DictReader(stream):
-            simulated = simulated_hours(cells)
+            training = training_at_1_gbit(cells)
             published = float(cells["hours_1_gbit_per_s"])
+            steps = float(cells["hours_infinite_bandwidth"]) * HOUR / training.inner_step_time
+            sent = steps * training.exchanged_bytes / TERA
+            simulated = simulated_hours(cells)
+            # Without latency, fewer bits are a faster link.
+            as_fewer_bits = GBIT_PER_S * HOURS_BITS / CALIBRATED_BITS
+            fewer_bits = steps * training.step_time(as_fewer_bits) / HOUR
             table.add_row(
                 cells["tokens"],
                 cells["method"],
                 f"{simulated:,.4g} | {published:g}",
                 f"{simulated / published - 1:+.1%}",
+                f"{fewer_bits / published - 1:+.1%}",
+                f"{sent:.3g} | {cells['exchanged_tb']}",
             )
-    table.title = f"Hours, simulated | published ({HOURS_BITS:g} bits per parameter at full size)"
+    table.title = f"Simulated | published ({HOURS_BITS:g} bits per parameter at full size)"
     console.print(table)
 
 

@@ -5,8 +5,8 @@
     python benchmarks/fit_collectives.py TABLE.csv --profile nodes/hgx-h100  # its lines, as YAML
 
 ``TABLE.csv`` is a table of nccl-tests figures as ``simulator validate`` reads it. ``--profile``
-prints the lines that a profile holds, to four digits, and their errors; a profile is changed by
-hand.
+prints the lines that fit a profile's rows, to four digits, their errors, and those of the profile
+as it is (where it holds a site's own curve, with that); a profile is changed by hand.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ HEADING: Final = """# Collectives on a new site
 absolute errors in %: of messages to 64 KiB, to 16 MiB, and above.
 
 * **shipped**: the profiles as they are. The rows of most sources fitted them: quality of fit. Those
-  marked * fitted nothing.
+  marked * fitted no collective; but the send_recv rows of Microsoft vidur fitted what a pair takes
+  (`pair_latency_us`, and inside a node `pair_bandwidth_gb_per_s`): quality of fit, too.
 * **left out**: lines, bandwidths and the network's efficiency fitted to all *other* sources of the
   part and scope, whatever their library, network and year: what to expect of a site of which
   nothing is known.
@@ -323,14 +324,15 @@ def print_profile(name: str, rows: Sequence[Row]) -> None:
     for kind in sorted({row.kind for row in mine}):
         some = [row for row in mine if row.kind is kind]
         sizes = len({row.measurement.n_bytes for row in some})
+        shipped = _cell(band_medians((row.band, row.error()) for row in some))
         if sizes < FEWEST_SIZES:
-            print(f"# {kind}: only {sizes} sizes")
+            print(f"# {kind}: only {sizes} sizes; median error as shipped {shipped} %")
             continue
         line = fitted_profile(place, stem, kind, some)
         told = [with_lines(row.measurement.site, place, {kind: line}) for row in some]
         errors = zip(some, told, strict=True)
         medians = _cell(band_medians((row.band, row.error(site)) for row, site in errors))
-        print(f"    {kind}:  # {len(some)} rows; median error {medians} %")
+        print(f"    {kind}:  # {len(some)} rows; median error {medians} %, as shipped {shipped} %")
         print(f"      value:\n{line_text(line)}", end="")
 
 

@@ -1,7 +1,8 @@
 """ImageNet in 1 Hour: efficiency over GPUs and over network bandwidth, with the published points.
 
-``python benchmarks/imagenet.py`` prints both tables and draws docs/images/imagenet.png. Efficiency
-is the step time of one server of eight P100 over that of the job, 32 images per GPU in both.
+``python benchmarks/imagenet.py`` prints both tables and what else was published, and draws
+docs/images/imagenet.png. Efficiency is the step time of one server of eight P100 over that of the
+job, 32 images per GPU in both.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from imagenet_published import rows
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 from rich.box import SIMPLE_HEAD
@@ -61,6 +63,7 @@ def main() -> None:
     console = Console(width=110)
     console.print(table("Efficiency over GPUs at 50 Gbit/s", GPUS, by_gpus))
     console.print(table("Efficiency of 256 GPUs over Gbit/s", GBIT_PER_S, by_rate))
+    console.print(published_table())
     with picture_style():
         figure = Figure(figsize=(12.8, 4.8), layout="constrained")
         left, right = figure.subplots(1, 2)
@@ -94,6 +97,14 @@ def table(title: str, across: Sequence[float], curves: dict[str, list[float]]) -
     result = Table("", *(f"{value:g}" for value in across), title=title, box=SIMPLE_HEAD)
     for name, values in curves.items():
         result.add_row(name, *(f"{value:.1%}" for value in values))
+    return result
+
+
+def published_table() -> Table:
+    """Return single figures of several publications beside the simulated ones."""
+    result = Table("", "published", "simulated", title="Single figures", box=SIMPLE_HEAD)
+    for row in rows():
+        result.add_row(*row)
     return result
 
 
