@@ -82,8 +82,7 @@ HEADING: Final = """# Collectives on a new site
 absolute errors in %: of messages to 64 KiB, to 16 MiB, and above.
 
 * **shipped**: the profiles as they are. The rows of most sources fitted them: quality of fit. Those
-  marked * fitted no collective; but the send_recv rows of Microsoft vidur fitted what a pair takes
-  (`pair_latency_us`, and inside a node `pair_bandwidth_gb_per_s`): quality of fit, too.
+  marked * did not.
 * **left out**: lines, bandwidths and the network's efficiency fitted to all *other* sources of the
   part and scope, whatever their library, network and year: what to expect of a site of which
   nothing is known.

@@ -44,8 +44,7 @@ def flatten(schedule: Schedule) -> FlatColumns:
     lengths = [len(actions) for actions in schedule.actions]
     virtual_stages = schedule.virtual_stages
     visits = [
-        actions.micro_batches.astype(np.int64) * virtual_stages
-        + np.array(virtual)[actions.chunks]
+        actions.micro_batches.astype(np.int64) * virtual_stages + np.array(virtual)[actions.chunks]
         for actions, virtual in zip(schedule.actions, schedule.placement, strict=True)
     ]
     return FlatColumns(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from simulator.errors import SimulatorError
 from simulator.hardware.collective_costs import bus_factor, collective_time
 from simulator.hardware.collective_tables import KINDS, band
+from simulator.operators import Collective
 from simulator.units import GIGA, MICRO
 from simulator.validation.collective_sites import (
     claim_of,
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from simulator.operators import Collective
-
 REQUIRED: Final = ("accelerator", "n_gpus", "nodes", "collective", "message_bytes")
 """Columns without which a table is not one of collectives."""
 MEASURES: Final = ("time_us", "busbw_GBps")
@@ -38,9 +37,11 @@ OPTIONAL: Final = ("source", "nic", "dtype", "library_version", "library")
 
 FITTED: Final = (
     "aiconfigurator|Echo|issue #309|oci-hpc|SimuMax|ai-scripts|prasad|NREL|cluster-toolkit|"
-    "ml-engineering|issue #527|awsome-distributed|nccl-tests"
+    "ml-engineering|issue #527|awsome-distributed|nccl-tests|ROCm docs"
 )
 """Sources whose rows fitted a profile: their errors are quality of fit, not evidence."""
+FITTED_PAIRS: Final = "vidur"
+"""Source of which only the transfers between two ranks did."""
 
 
 def is_collective_table(columns: Sequence[str]) -> bool:
@@ -63,7 +64,7 @@ def predict(frame: pd.DataFrame) -> pd.DataFrame:
         On the index of ``frame``: ``source, accelerator, n_gpus, nodes, collective,
         message_bytes``; ``measured_time_us``; ``time_us`` predicted; ``status`` (ok, unsupported,
         invalid) and ``reason``; ``node, fabric`` profiles; ``scope, band``; ``split``
-        (calibration: rows of that source fitted a profile).
+        (calibration: rows of that source, and kind, fitted a profile).
 
     Raises
     ------
@@ -130,7 +131,7 @@ def _predicted(row: dict[str, Any]) -> dict[str, Any]:
         "fabric": "",
         "scope": "inside" if nodes == 1 else "between",
         "band": band(n_bytes) if n_bytes is not None else "",
-        "split": "calibration" if re.search(FITTED, text_of(row["source"])) else "validation",
+        "split": "calibration" if _fitted(text_of(row["source"]), kind) else "validation",
     }
     status, reason = _objection(row, kind, ranks, nodes, n_bytes)
     if status:
@@ -151,6 +152,12 @@ def _predicted(row: dict[str, Any]) -> dict[str, Any]:
     except SimulatorError as error:
         return result | {"status": "unsupported", "reason": str(error)}
     return result | {"time_us": seconds / MICRO}
+
+
+def _fitted(source: str, kind: Collective | None) -> bool:
+    """Return whether rows of a source and kind fitted a profile."""
+    pairs = kind is Collective.SEND_RECV and re.search(FITTED_PAIRS, source)
+    return bool(pairs or re.search(FITTED, source))
 
 
 def _objection(

@@ -43,6 +43,21 @@ def test_a_row_is_predicted_by_its_parts_profile() -> None:
 
 
 @pytest.mark.parametrize(
+    ("source", "collective", "split"),
+    [
+        ("Microsoft vidur network profile", "all_reduce", "validation"),
+        ("Microsoft vidur network profile", "send_recv", "calibration"),
+        ("ROCm docs multi-node", "all_reduce", "calibration"),
+        ("our own cluster", "send_recv", "validation"),
+    ],
+)
+def test_rows_that_fitted_a_profile_are_no_validation(
+    source: str, collective: str, split: str
+) -> None:
+    assert predicted(source=source, collective=collective)["split"] == split
+
+
+@pytest.mark.parametrize(
     ("changes", "node", "fabric"),
     [
         ({"dtype": "int8"}, "hgx-h100-ring", ""),
