@@ -33,6 +33,7 @@ from simulator.hardware.collective_costs import collective_cost, collective_time
 from simulator.hardware.collective_tables import BANDS, KINDS, MEDIUM, band
 from simulator.hardware.fabric import Fabric
 from simulator.hardware.node import Node
+from simulator.operators import Collective
 from simulator.report.validation_document import markdown_table
 from simulator.units import KIB, MICRO
 from simulator.validation.collective_sites import (
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from simulator.hardware.collectives import CollectiveLine
-    from simulator.operators import Collective
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "collectives.md"
 DONORS: Final = {
@@ -181,8 +181,12 @@ def _row(one: Mapping[str, Any]) -> Row:
 
 
 def left_out_sites(held: Sequence[Row], others: Sequence[Row]) -> list[Site]:
-    """Return the sites of the rows of a source by a fit to others; nothing if these are too few."""
-    if len({row.measurement.n_bytes for row in others}) < FEWEST_SIZES:
+    """Return the sites of the rows of a source by a fit to others.
+
+    Nothing if these are too few, or of pairs, which have no line.
+    """
+    few = len({row.measurement.n_bytes for row in others}) < FEWEST_SIZES
+    if few or held[0].kind is Collective.SEND_RECV:
         return []
     kind, first = held[0].kind, others[0].measurement.site
     if held[0].scope == "inside":

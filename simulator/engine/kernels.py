@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from simulator.engine.machine_code import compiler
+from simulator.engine.machine_code import machine_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,16 +45,9 @@ def available() -> bool:
 
 @cache
 def compiled() -> Kernels | None:
-    """Return the kernels as machine code, None where there is no `compiler`."""
-    machine_code = compiler()
-    if machine_code is None:
-        return None
-    return Kernels(
-        machine_code(play_lanes),
-        machine_code(play_copies),
-        machine_code(critical_path),
-        machine_code(interpolate),
-    )
+    """Return the kernels as machine code, None where numba cannot be had."""
+    code = machine_code(play_lanes, play_copies, critical_path, interpolate)
+    return None if code is None else Kernels(*code)
 
 
 def play_lanes(  # noqa: PLR0917 - numba calls by position

@@ -6,14 +6,13 @@ import subprocess
 import sys
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, Pipe
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from simulator.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
-    from types import TracebackType
 
     import pandas as pd
     from matplotlib.figure import Figure
@@ -53,8 +52,7 @@ class DrawingHere:
 class DrawingProcess:
     """Draws in a process of its own, which loads the drawing library at once.
 
-    Loading takes half of what a short run takes, and drawing as long as all else. The process
-    ends with the ``with`` block, whatever is left to draw.
+    Loading takes half of what a short run takes, and drawing as long as all else.
     """
 
     def __init__(self) -> None:
@@ -69,17 +67,8 @@ class DrawingProcess:
                 start_new_session=True,  # Ctrl-C is left to this process, which ends that one
             )
 
-    def __enter__(self) -> Self:
-        """Return the drawer."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """End the process."""
+    def close(self) -> None:
+        """End the process, whatever is left to draw."""
         # Not asked to end: tidying up takes it a fifth of a second.
         self.process.kill()
         self.process.wait()

@@ -7,7 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from simulator.errors import SimulatorError
 from simulator.processes import new_pool
@@ -15,7 +15,6 @@ from simulator.processes import new_pool
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from concurrent.futures import Future, ProcessPoolExecutor
-    from types import TracebackType
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -31,7 +30,7 @@ class Crew:
 
     ::
 
-        with Crew() as crew:
+        with closing(Crew()) as crew:
             crew.grow(4)  # this process and three others
             for number, result in crew.finished(function, items): ...
     """
@@ -40,16 +39,7 @@ class Crew:
         """Begin with this process alone."""
         self._others: list[_Process] = []
 
-    def __enter__(self) -> Self:
-        """Return the crew."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """End the others once they have done what they are doing."""
         for process in self._others:
             process.pool.shutdown(wait=True, cancel_futures=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from simulator.engine.machine_code import compiler
+from simulator.engine.machine_code import machine_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,16 +38,9 @@ class Kernels(NamedTuple):
 
 @cache
 def compiled() -> Kernels | None:
-    """Return the kernels as machine code, None where there is no `compiler`."""
-    machine_code = compiler()
-    if machine_code is None:
-        return None
-    return Kernels(
-        machine_code(order_actions),
-        machine_code(play_layouts),
-        machine_code(most_in_flight),
-        machine_code(peaks),
-    )
+    """Return the kernels as machine code, None where numba cannot be had."""
+    code = machine_code(order_actions, play_layouts, most_in_flight, peaks)
+    return None if code is None else Kernels(*code)
 
 
 def order_actions(  # noqa: PLR0917 - numba calls by position

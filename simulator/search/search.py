@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -121,7 +122,7 @@ def search_layouts(
     store = None if out is None else Store(out, scenario, rows)
     results = np.zeros(len(rows), dtype=RESULT)
     done = 0
-    with Crew() as crew:
+    with closing(Crew()) as crew:
         played = partial(evaluated, unshared(scenario), crew=crew, workers=workers, dask=dask)
         for number, found in _finished(rows, store, played):
             results[number * CHUNK : number * CHUNK + len(found)] = found

@@ -5,13 +5,12 @@ What is searched and compared, `benchmarks/searched_layouts.py` says and prints.
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from scripts import load_script
 
 from simulator.scenario.space import Space
 from simulator.search.search import search_layouts
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 TABLE = ROOT.parent / "shared" / "data" / "published_runs.csv"
-SCRIPT = ROOT / "benchmarks" / "searched_layouts.py"
 TOLERANCE = 0.02
 """By how much the measured time of the layout found may exceed the best measured one."""
 GROUPS = (
@@ -52,13 +50,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("searched_layouts", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return load_script("searched_layouts")
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ TOLERANCE = 0.3
 
 def points_gained(*, forward_only: bool) -> float:
     slow = SlowShare(0.005, 0.1, ranks_together=8, forward_only=forward_only)
-    summary = simulate(SCENARIO, variation=Variation(slow=slow, samples=100)).summary
+    summary = simulate(SCENARIO, variation=Variation(slow=slow, samples=500)).summary
     mfu = summary["variation"]["mfu"]
     return 100 * (mfu["without_slow_ranks"] - mfu["mean"])
 

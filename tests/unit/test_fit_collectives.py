@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
+from scripts import load_script
 
 from simulator.hardware.collective_costs import collective_time
 from simulator.hardware.collectives import GroupSpan
@@ -18,19 +16,12 @@ from simulator.validation.collective_sites import site_of
 if TYPE_CHECKING:
     from types import ModuleType
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "fit_collectives.py"
 FIRST, SECOND = "NREL, as the profile", "SimuMax, a quarter slower"
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fit_collectives", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return load_script("fit_collectives")
 
 
 def table() -> pd.DataFrame:

@@ -223,6 +223,9 @@ TARGETS = {"<= 64 KiB": 0.12, "<= 16 MiB": 0.10, "> 16 MiB": 0.05}
 MISSED = {
     # Its curve is not monotone: 512 bytes take 23 us and 1 KB 14 us.
     ("MI300X", "inside", "<= 64 KiB"),
+    # 10.4 %: one pair reaches 36 of 50 GB/s at the site whose send_recv was timed; the profile has
+    # the share of the network that rings reach, 45.
+    ("H100-SXM5-80GB", "between", "<= 16 MiB"),
 }
 """Known to be worse, and why."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def running(process: int) -> bool:
 def test_files_are_the_same_bytes_whoever_draws_them(tmp_path: Path) -> None:
     result = simulate(TOY)
     here = result.write(tmp_path / "here")
-    with DrawingProcess() as drawer:
+    with closing(DrawingProcess()) as drawer:
         there = result.write(tmp_path / "there", drawer=drawer)
     assert here.keys() == there.keys()
     for what, path in here.items():
@@ -37,7 +38,7 @@ def test_files_are_the_same_bytes_whoever_draws_them(tmp_path: Path) -> None:
 
 
 def test_the_process_ends_with_its_block() -> None:
-    with DrawingProcess() as drawer:
+    with closing(DrawingProcess()) as drawer:
         process = drawer.process.pid
         assert running(process)
     assert not running(process)
@@ -45,7 +46,7 @@ def test_the_process_ends_with_its_block() -> None:
 
 def test_what_drawing_raises_is_raised_here(tmp_path: Path) -> None:
     spans, summary = sample_spans(SMALL), sample_summary(SMALL)
-    with DrawingProcess() as drawer:
+    with closing(DrawingProcess()) as drawer:
         drawer.draw(timeline_picture, spans, summary, to=[tmp_path / "missing" / "a.png"])
         with pytest.raises(FileNotFoundError, match="missing"):
             drawer.finish()
@@ -53,7 +54,7 @@ def test_what_drawing_raises_is_raised_here(tmp_path: Path) -> None:
 
 def test_a_killed_process_is_an_error_and_writes_nothing(tmp_path: Path) -> None:
     result = simulate(TOY)
-    with DrawingProcess() as drawer:
+    with closing(DrawingProcess()) as drawer:
         os.kill(drawer.process.pid, signal.SIGKILL)
         with pytest.raises(OutputError, match="was killed; nothing is written"):
             result.write(tmp_path / "out", drawer=drawer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -120,4 +120,4 @@ def _drawer(out: Path | None) -> AbstractContextManager[DrawingProcess | None]:
         return nullcontext()
     from simulator.report.drawing import DrawingProcess  # noqa: PLC0415 - as above
 
-    return DrawingProcess()
+    return closing(DrawingProcess())
