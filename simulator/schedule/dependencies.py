@@ -57,7 +57,9 @@ def flatten(schedule: Schedule) -> FlatColumns:
 
 def locate(columns: FlatColumns, kinds: tuple[Kind, ...], visits: int) -> Indices:
     """Return, for each of ``visits`` visits, the number of its action of one of ``kinds``."""
-    numbers = np.flatnonzero(np.isin(columns.kind, kinds))
+    wanted = np.zeros(len(Kind), dtype=bool)
+    wanted[list(kinds)] = True
+    numbers = np.flatnonzero(wanted[columns.kind])
     located = np.full(visits, -1)
     located[columns.visit[numbers]] = numbers
     return located

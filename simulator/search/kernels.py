@@ -268,22 +268,23 @@ def most_in_flight(  # noqa: PLR0917, C901 - as above
         if starts[kind]:
             held[chunks[at]] += 1
         work = chunks[at] if works[kind] else -1
-        kept = 0
         covered = False
-        for moment in range(moments):
-            below = above = working[moment] == work
+        for back in range(moments):  # the latest first: in the steady state they come again
+            covered = working[moments - 1 - back] == work
             for chunk in range(len(held)):
-                above = above and counts[moment, chunk] >= held[chunk]
-                below = below and counts[moment, chunk] <= held[chunk]
-            if above:
-                covered = True
+                covered = covered and counts[moments - 1 - back, chunk] >= held[chunk]
+            if covered:
                 break
-            if not below:
-                if kept < moment:
+        if not covered:
+            kept = 0
+            for moment in range(moments):
+                below = working[moment] == work
+                for chunk in range(len(held)):
+                    below = below and counts[moment, chunk] <= held[chunk]
+                if not below:
                     counts[kept] = counts[moment]
                     working[kept] = working[moment]
-                kept += 1
-        if not covered:
+                    kept += 1
             if kept >= len(counts):
                 return -1
             counts[kept] = held
