@@ -20,9 +20,9 @@ from simulator.units import GIB
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from simulator.processes import Crew
     from simulator.scenario import Scenario
     from simulator.search.candidates import Rows
-    from simulator.search.crew import Crew
     from simulator.search.ranking import Place
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from simulator.errors import SimulatorError
+from simulator.processes import Crew
 from simulator.search import kernels
 from simulator.search.candidates import Candidate, candidates
-from simulator.search.crew import Crew
 from simulator.search.evaluate import RESULT, hindrance
 from simulator.search.ranking import (
     NEAR,

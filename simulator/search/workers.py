@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from simulator.processes import Crew
     from simulator.scenario import Scenario
     from simulator.search.candidates import Rows
-    from simulator.search.crew import Crew
 
     Chunks = Mapping[int, Rows]
     Finished = tuple[int, NDArray[np.void]]

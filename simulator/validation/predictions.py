@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 FEW_ROWS: Final = 24
 """Rows that are simulated sooner than processes for them start."""
-CHUNK: Final = 8
-"""Rows that a process takes at once: small enough that the last does not keep others waiting."""
 
 UNREADABLE: Final = (KeyError, ValueError, ArithmeticError)
 """What cells that are no numbers, or that no formula admits, raise in passing."""
@@ -155,9 +153,8 @@ def predict_rows(
     """
     rows = rows_of(table)
     predict = partial(predict_row, kind, tuple(profiles))
-    return map_items(
-        predict, rows, workers=workers, here=len(rows) <= FEW_ROWS, chunk=CHUNK, advance=advance
-    )
+    here = len(rows) <= FEW_ROWS
+    return map_items(predict, rows, workers=workers, here=here, advance=advance)
 
 
 def predict_row(kind: str, profiles: tuple[Path, ...], row: Row) -> dict[str, Any]:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(simulator.__file__).parent
 FLOORS = (
-    ("units", "errors", "processes", "ranges"),
-    ("fields", "yaml_text"),
+    ("units", "errors", "ranges"),
+    ("fields", "processes", "yaml_text"),
     ("precision", "mistakes"),
     ("operators", "documents"),
     ("catalog", "hardware", "schedule"),

@@ -165,7 +165,7 @@ def test_processes_that_keep_dying_are_an_error(
     monkeypatch.setattr(ProcessPoolExecutor, "submit", broken)
     monkeypatch.setattr(workers_module, "FEW", 0)
     monkeypatch.setattr(search_module, "CHUNK", SMALL_CHUNK)
-    with pytest.raises(SimulatorError, match=r"died with 9 chunks.*fewer --workers"):
+    with pytest.raises(SimulatorError, match=r"^9 pieces of work were lost.*fewer --workers"):
         search_layouts(whole.scenario, workers=2)
 
 
