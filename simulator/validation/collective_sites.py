@@ -6,6 +6,7 @@ for them. What no profile claims to predict is refused with its reason, never gu
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -196,9 +197,9 @@ def text_of(value: object) -> str:
 
 
 def number_of(value: object) -> float | None:
-    """Return ``value`` as a number; None for what is empty or not one."""
+    """Return ``value`` as a number; None for what is empty, none or infinite."""
     try:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return None
-    return None if number != number else number  # noqa: PLR0124 - NaN
+    return number if math.isfinite(number) else None

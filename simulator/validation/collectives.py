@@ -178,10 +178,12 @@ def _objection(
         return "unsupported", f"no model of {collective or 'an unnamed collective'}"
     if "threshold" in text_of(row["source"]):
         return "invalid", "an acceptance threshold, not a measurement"
-    if not (ranks and nodes and n_bytes is not None) or ranks < nodes or n_bytes < 0:
+    counts = [count for count in (ranks, nodes) if count is not None and count >= 1]
+    whole = len(counts) == 2 and all(count % 1 == 0 for count in counts)  # noqa: PLR2004 - both
+    if not whole or n_bytes is None or n_bytes < 0 or counts[0] < counts[1]:
         return (
             "invalid",
-            "n_gpus, nodes and message_bytes must be numbers, with a rank in each node",
+            "n_gpus and nodes must be whole numbers, a rank in each node, message_bytes at least 0",
         )
     return "", ""
 

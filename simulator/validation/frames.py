@@ -19,6 +19,9 @@ MEASURED: Final[Mapping[str, str]] = {
 """Measured column of predictions by the column of a table of runs (GiB there, despite its name)."""
 GROUP: Final = ("source", "model", "n_accel", "seq_len", "gbs")
 """Layouts compete within these."""
+NAMES: Final = ("source", "model", "accelerator")
+"""Columns by which errors are grouped: a row whose cell is empty must not be lost."""
+UNNAMED: Final = "?"
 _GIVEN: Final = (
     *("run_id", "source", "model", "accelerator", "n_accel", "precision", "flags"),
     *("recompute", "attention_kernel", "sequence_parallel", "seq_len", "gbs"),
@@ -29,6 +32,12 @@ _PREDICTED: Final = (
     *("step_time_s", "tokens_per_s_per_gpu", "peak_memory_gib", "capacity_gib"),
     *BREAKDOWN,
 )
+
+
+SMALLEST, LARGEST = 1e-9, 1e12
+"""Between them lies what runs are measured in: seconds, tokens/s, GiB."""
+LARGEST_COUNT: Final = 2.0**53
+"""Below it a float holds every whole number."""
 
 
 def run_frame(table: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -48,15 +57,16 @@ def run_frame(table: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> pd.Data
     predicted = pd.DataFrame(list(rows), index=table.index)
     given = table.reindex(columns=[*_GIVEN, "oom"], fill_value="").astype(object)
     given = given.mask(given == "", None)
+    given[list(NAMES)] = given[list(NAMES)].fillna(UNNAMED)
     stated = pd.DataFrame(
         {
             **{name: given[name] for name in _GIVEN},
-            "n_accel": numbers(table, "n_accel").astype("Int64"),
+            "n_accel": _counts(table, "n_accel"),
             **{name: numbers(table, name) for name in _NUMERIC},
-            **{name: numbers(table, column) for name, column in MEASURED.items()},
+            **{name: measurements(table, column) for name, column in MEASURED.items()},
             "measured_oom": given["oom"].map(_truth),
             "sequence_parallel": given["sequence_parallel"].map(_truth),
-            "group": given[list(GROUP)].fillna("?").agg(" ".join, axis=1),
+            "group": given[list(GROUP)].fillna(UNNAMED).agg(" ".join, axis=1),
             "split": "validation",
             "assumed": "",
         }
@@ -75,12 +85,25 @@ def run_frame(table: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> pd.Data
 
 
 def numbers(table: pd.DataFrame, column: str) -> pd.Series[float]:
-    """Return a column as numbers; NaN where it is empty, absent or no number."""
+    """Return a column as numbers; NaN where it is empty, absent, no number or infinite."""
     import pandas as pd  # noqa: PLC0415 - as above
 
     if column not in table:
         return pd.Series(float("nan"), index=table.index)
-    return pd.to_numeric(table[column], errors="coerce").astype(float)
+    found = pd.to_numeric(table[column], errors="coerce").astype(float)
+    return found.where(found.abs() < float("inf"))
+
+
+def measurements(table: pd.DataFrame, column: str) -> pd.Series[float]:
+    """Return a column as measured numbers, missing where nothing can have measured them."""
+    known = numbers(table, column)
+    return known.where((known > SMALLEST) & (known < LARGEST))
+
+
+def _counts(table: pd.DataFrame, column: str) -> pd.Series[Any]:
+    """Return a column as whole numbers, missing where they are none."""
+    known = numbers(table, column)
+    return known.where((known % 1 == 0) & (known.abs() < LARGEST_COUNT)).astype("Int64")
 
 
 def _truth(cell: object) -> bool | None:

@@ -16,7 +16,7 @@ from simulator.hardware.accelerator import Accelerator
 from simulator.hardware.operator_tables import measured_times
 from simulator.processes import map_items
 from simulator.units import MICRO, MILLI, TERA
-from simulator.validation.frames import numbers, run_frame
+from simulator.validation.frames import measurements, run_frame
 from simulator.validation.tables import family_of, rows_of
 
 if TYPE_CHECKING:
@@ -87,8 +87,8 @@ def predict_steps(
         columns=list(dict.fromkeys([*STEP_COLUMNS, *predicted.columns])),
     )
     measured = {
-        "measured_step_time_s": numbers(table, "step_ms") * MILLI,
-        "measured_peak_memory_gib": numbers(table, "peak_alloc_gb"),
+        "measured_step_time_s": measurements(table, "step_ms") * MILLI,
+        "measured_peak_memory_gib": measurements(table, "peak_alloc_gb"),
     }
     return pd.concat([named, predicted.assign(**measured)], axis=1)
 

@@ -108,7 +108,7 @@ def test_trays_of_a_rack_are_one_nvlink_domain() -> None:
         ({"collective": "moe_dispatch_ll", "message_bytes": None}, "unsupported", "experts"),
         ({"collective": "gather"}, "unsupported", "no model of gather"),
         ({"nodes": 2, "n_gpus": 16, "nic": "smoke signals"}, "unsupported", "smoke signals"),
-        ({"message_bytes": None}, "invalid", "must be numbers"),
+        ({"message_bytes": None}, "invalid", "must be whole numbers"),
         ({"n_gpus": 9}, "unsupported", "9 ranks do not fit"),
         ({"source": "acceptance threshold"}, "invalid", "not a measurement"),
     ],
