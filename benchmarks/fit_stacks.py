@@ -72,8 +72,6 @@ FITS: Final = (
         (30.0, 35.0, 40.0, 45.0, 50.0), "vtrain", groups="tp"),
     Fit("software/megascale-megatron-2023", "step_overhead_us", (1.0e6, 1.2e6, 1.4e6, 1.6e6),
         "megascale", groups="n_accel"),
-    Fit("software/megascale-2024", "step_overhead_us", (0.0, 0.1e6, 0.2e6, 0.3e6, 0.5e6),
-        "megascale", groups="n_accel"),
     Fit("software/megatron-bridge-eager-2025", "pass_overhead_us",
         (0.0, 600.0, 750.0, 850.0, 950.0, 1100.0), "dgxc_benchmarking", groups="precision"),
     Fit("kernels/b200", "gemm.sustained_rate.bf16", (0.55, 0.58, 0.61, 0.64, 0.67),
