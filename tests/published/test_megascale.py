@@ -9,8 +9,8 @@ from simulator.scenario import load_scenario
 
 SCENARIO = Path(__file__).parents[2] / "scenarios" / "megascale-175b-12k-a100.yaml"
 SMALL, LARGE = 62.3, 65.3
-"""MFU [%] on 256 GPUs with 256 and 768 sequences (Jiang et al. 2024, NSDI, arXiv 2402.15627, table 3,
-rows 8 and 9; LAMB, which allows the larger batch, takes as long as Adam here)."""
+"""MFU [%] on 256 GPUs with 256 and 768 sequences (Jiang et al. 2024, NSDI, arXiv 2402.15627, table
+3, rows 8 and 9; LAMB, which allows the larger batch, takes as long as Adam here)."""
 ROUNDING = 0.05
 """Percentage points."""
 
