@@ -96,6 +96,9 @@ class Software:
     """Sharded parameters are gathered chunk by chunk under the first forward."""
     bucket: Annotated[Positive, MIB]
     """Bytes of one data-parallel bucket."""
+    bucket_per_rank: Annotated[NonNegative, MIB] = 0.0
+    """Bytes that a bucket has for each data-parallel rank, if that is more: rings cut it into as
+    many parts, which would else be too small."""
     step_jitter: Share = 0.0
     """Spread (standard deviation) of the compute time of a step among data-parallel ranks, relative
     to it; the last reduction of gradients waits for the last rank."""

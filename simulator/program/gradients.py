@@ -162,7 +162,8 @@ class GradientCosts:
         return Collective.REDUCE_SCATTER if self.gathers and scatters else Collective.ALL_REDUCE
 
     def _buckets(self, n_bytes: float) -> int:
-        return max(1, ceil(n_bytes / self.scenario.software.bucket))
+        software, ranks = self.scenario.software, self.scenario.layout.gradient_ranks
+        return max(1, ceil(n_bytes / max(software.bucket, ranks * software.bucket_per_rank)))
 
     def _bucketed(self, name: str, kind: Collective, n_bytes: float) -> Transfer:
         buckets = self._buckets(n_bytes)

@@ -243,6 +243,7 @@ def test_megascale_is_megatron_with_its_overlaps() -> None:
         "gradient_reduce_overlap",
         "parameter_gather_overlap",
         "bucket",
+        "bucket_per_rank",
         "step_overhead",
     }
     assert before.kernels.attention is AttentionKernel.FLASH1
@@ -257,3 +258,7 @@ def test_performance_recipes_keep_gradients_in_bf16() -> None:
     assert recipes.gradient_precision is Precision.BF16
     assert recipes.launch is Launch.GRAPH
     assert 2 * recipes.bucket == pytest.approx(library.bucket, rel=0.01)
+    # 40e6 parameters, and 1e6 for each rank that shares gradients.
+    assert library.bucket == pytest.approx(4 * 40e6, rel=0.005)
+    assert library.bucket_per_rank == pytest.approx(4 * 1e6, rel=0.001)
+    assert 2 * recipes.bucket_per_rank == pytest.approx(library.bucket_per_rank, rel=0.001)
