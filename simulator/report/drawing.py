@@ -37,6 +37,9 @@ class Drawer(Protocol):
     def finish(self) -> None:
         """Return once all pictures are drawn; raise what went wrong."""
 
+    def close(self) -> None:
+        """Draw no more: nothing is written after this."""
+
 
 class DrawingHere:
     """Draws at once."""
@@ -46,6 +49,9 @@ class DrawingHere:
         _draw(picture, arguments, to)
 
     def finish(self) -> None:
+        """Nothing is left to draw."""
+
+    def close(self) -> None:
         """Nothing is left to draw."""
 
 

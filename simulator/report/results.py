@@ -65,9 +65,13 @@ def write_results(
     target = Path(directory)
     drawer = drawer or DrawingHere()
     with OutputDirectory(target) as output:
-        _draw(result, output, drawer)
-        _write_tables(result, output)
-        drawer.finish()
+        try:
+            _draw(result, output, drawer)
+            _write_tables(result, output)
+            drawer.finish()
+        except BaseException:
+            drawer.close()  # it must not write into a directory that is gone
+            raise
     files = {**FILES, **(SAMPLE_FILES if result.samples is not None else {})}
     return {what: target / name for what, name in files.items()}
 

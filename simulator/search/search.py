@@ -11,9 +11,8 @@ import numpy as np
 
 from simulator.errors import SimulatorError
 from simulator.processes import Crew
-from simulator.search import kernels
 from simulator.search.candidates import Candidate, candidates
-from simulator.search.evaluate import RESULT, hindrance
+from simulator.search.evaluate import RESULT
 from simulator.search.ranking import (
     NEAR,
     front,
@@ -26,7 +25,7 @@ from simulator.search.ranking import (
 from simulator.search.replay import SHARED, replayed, shares_links, told_of, unshared
 from simulator.search.store import Store
 from simulator.search.table import columns_of, rent_of
-from simulator.search.workers import CHUNK, evaluated
+from simulator.search.workers import CHUNK, evaluated, obstacle
 from simulator.units import GIB
 
 if TYPE_CHECKING:
@@ -194,7 +193,7 @@ def _ranked(
 def _notes(scenario: Scenario) -> list[str]:
     """Return what a reader must know of how the layouts were played."""
     notes = [SHARED] if shares_links(scenario) else []
-    found = hindrance(scenario) or ("no numba" if kernels.compiled() is None else None)
+    found = obstacle(scenario)
     if found:
         notes.append(f"Every layout was played by the engine, one by one: {found}.")
     return notes

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 CHUNK: Final = 1024
 """Candidates of a chunk: a second of work at most, a thousandth of a search's memory."""
 FEW: Final = 8 * CHUNK
-"""Candidates below which starting processes costs more than they save."""
+"""Candidates played side by side below which starting processes costs more than they save."""
 ATTEMPTS: Final = 3
 """Times that a chunk lost with a worker of a Dask cluster is given out again."""
 DASK_TIMEOUT: Final = 5.0
@@ -62,7 +62,7 @@ def evaluated(
     crew
         Grows by as many processes as there is work for.
     workers
-        Processes; all cores if None. Few candidates are evaluated in this process.
+        Processes; all cores if None. `FEW` candidates are evaluated in this process.
     dask
         Address of a Dask scheduler such as ``tcp://host:8786``, or `LOCAL`.
 
@@ -74,7 +74,7 @@ def evaluated(
     if dask is not None:
         yield from _on_dask(scenario, chunks, dask, workers)
         return
-    if sum(map(len, chunks.values())) > FEW:
+    if sum(map(len, chunks.values())) > (0 if obstacle(scenario) else FEW):
         crew.grow(min(workers or os.cpu_count() or 1, len(chunks)))
     # The last chunks have the longest pipelines: whoever is done early finds short ones left.
     longest_first = {number: chunks[number] for number in sorted(chunks, reverse=True)}
@@ -91,9 +91,14 @@ def evaluator_of(pickled: bytes) -> Callable[[Rows], NDArray[np.void]]:
     """Return what evaluates candidates of a pickled scenario: side by side, or one by one."""
     scenario: Scenario = pickle.loads(pickled)  # noqa: S301 - our own
     machine = kernels.compiled()
-    if machine is None or hindrance(scenario):
+    if machine is None or obstacle(scenario):
         return partial(evaluate_by_engine, scenario)
     return Evaluator(scenario, machine).evaluate
+
+
+def obstacle(scenario: Scenario) -> str | None:
+    """Return why the engine plays layouts one by one, some hundred times slower; None if not."""
+    return hindrance(scenario) or ("no numba" if kernels.compiled() is None else None)
 
 
 def _on_dask(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -13,6 +14,7 @@ from report_samples import Pipeline, sample_spans, sample_summary
 
 from simulator import simulate
 from simulator.errors import OutputError
+from simulator.report import results
 from simulator.report.drawing import DrawingProcess, timeline_picture
 
 TOY = Path(__file__).parents[2] / "scenarios" / "four-stages.yaml"
@@ -58,6 +60,20 @@ def test_a_killed_process_is_an_error_and_writes_nothing(tmp_path: Path) -> None
         os.kill(drawer.process.pid, signal.SIGKILL)
         with pytest.raises(OutputError, match="was killed; nothing is written"):
             result.write(tmp_path / "out", drawer=drawer)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_process_is_stopped_where_other_files_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(results, "write_spans", full)
+    with closing(DrawingProcess()) as drawer:
+        with pytest.raises(OutputError, match="No space left"):
+            simulate(TOY).write(tmp_path / "out", drawer=drawer)
+        assert drawer.process.poll() is not None
     assert list(tmp_path.iterdir()) == []
 
 
