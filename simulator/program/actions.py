@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from simulator.program.builder import ProgramBuilder
     from simulator.program.gradients import GradientCosts
     from simulator.program.passes import StagePasses
+    from simulator.program.patterns import Pattern
     from simulator.program.transfers import StageTransfer
     from simulator.program.wires import Wires
     from simulator.schedule.actions import Actions, Schedule
@@ -70,14 +71,17 @@ class ActionTable:
     costs: GradientCosts
     wires: Wires | None
     """Links that transfers share; none if each has its links to itself."""
-    _numbers: dict[tuple[Kind, int], tuple[int, float]] = field(default_factory=dict)
+    _wholes: dict[int, tuple[int, float]] = field(default_factory=dict)
+    _numbers: dict[int, int] = field(default_factory=dict)
+    """By identity: stages that are alike share their patterns, and patterns are slow to compare."""
 
     def whole(self, kind: Kind, virtual: int) -> tuple[int, float]:
         """Return pattern number and duration of an unsplit action."""
-        if (kind, virtual) not in self._numbers:
+        blocks = id(self.passes[virtual].blocks[kind])
+        if blocks not in self._wholes:
             pattern = self.passes[virtual].whole(kind)
-            self._numbers[kind, virtual] = (self.tasks.pattern(pattern), pattern.duration)
-        return self._numbers[kind, virtual]
+            self._wholes[blocks] = (self.tasks.pattern(pattern), pattern.duration)
+        return self._wholes[blocks]
 
     def parts(self, kind: Kind, virtual: int) -> list[tuple[int, float]]:
         """Return pattern number and duration of each block of a split action.
@@ -97,8 +101,13 @@ class ActionTable:
             counts = reversed(passes.parameters)
             leaving = [self.costs.device_time(count) for count in counts]
             beside = backlog(durations, leaving)
-        numbers = map(self.tasks.pattern, blocks)
+        numbers = map(self._number, blocks)
         return list(zip(numbers, slowed(durations, beside, self.stolen_share), strict=True))
+
+    def _number(self, pattern: Pattern) -> int:
+        if id(pattern) not in self._numbers:
+            self._numbers[id(pattern)] = self.tasks.pattern(pattern)
+        return self._numbers[id(pattern)]
 
 
 def slowed(durations: Sequence[float], beside: Sequence[float], stolen_share: float) -> list[float]:

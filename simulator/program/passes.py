@@ -11,7 +11,7 @@ from simulator.schedule.actions import Kind
 from simulator.workload.steps import input_gradient, weight_gradient
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Hashable, Iterable, Mapping
 
     from simulator.parallel.blocks import PlacedBlock, VirtualStage
     from simulator.program.prices import Prices
@@ -50,13 +50,25 @@ class PassPlanner:
         self._kinds = tuple(kinds)
         self._known: dict[Name, Pattern] = {}
         self._on_layers: dict[tuple[*Name, int], Pattern] = {}
+        self._stages: dict[Hashable, Mapping[Kind, tuple[Pattern, ...]]] = {}
 
     def passes(self, stage: VirtualStage) -> StagePasses:
-        """Return the passes of one virtual stage."""
+        """Return the passes of one virtual stage; stages that are alike share their patterns."""
+        first = stage.chunk.first_layer
+        alike = tuple(
+            (
+                placed.block.name,
+                placed.recomputation,
+                None if placed.layer is None else placed.layer - first,
+            )
+            for placed in stage.blocks
+        )
+        if alike not in self._stages:
+            self._stages[alike] = {kind: self._patterns(stage, kind) for kind in self._kinds}
         return StagePasses(
-            blocks={kind: self._patterns(stage, kind) for kind in self._kinds},
+            blocks=self._stages[alike],
             parameters=tuple(block.parameters for block in stage.blocks),
-            first_layer=stage.chunk.first_layer,
+            first_layer=first,
         )
 
     def _patterns(self, stage: VirtualStage, kind: Kind) -> tuple[Pattern, ...]:
