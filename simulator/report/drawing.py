@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PROGRAM: Final = """
+import gc
 import sys
+gc.disable()
 sys.path[:] = {path!r}
 from simulator.report.drawing import draw_what_is_asked
 draw_what_is_asked({pipe})
 """
-"""What the drawing process runs. One of `multiprocessing` would first import the main program and
-start another process beside it: a tenth of a second in which nothing is drawn."""
+"""What the drawing process runs; it lives too briefly to look for garbage. One of
+`multiprocessing` would first import the main program and start another process beside it: a tenth
+of a second in which nothing is drawn."""
 
 
 class Drawer(Protocol):
