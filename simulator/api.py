@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.engine.choice import play, require_engine
 from simulator.errors import SimulatorError
-from simulator.metrics import memory as stage_memory
 from simulator.metrics.islands import across_islands
-from simulator.metrics.memory import StageMemory, memory_of
+from simulator.metrics.memory import StageMemory, memory_columns, memory_of
 from simulator.metrics.samples import StepSamples, sample_steps
 from simulator.metrics.summary import summarise
 from simulator.metrics.variation import perturbation_summary, variation_summary
 from simulator.program.build import Plan, build_program, make_plan
 from simulator.program.classes import move, perturbed
 from simulator.program.perturbations import Perturbations
+from simulator.report.pictures import memory_picture, step_times_picture, timeline_picture
 from simulator.scenario import Scenario, load_scenario
 
 if TYPE_CHECKING:
@@ -55,19 +55,15 @@ class Result:
         """Memory of each stage over time: columns stage, time_s, memory_gib."""
         import pandas as pd  # noqa: PLC0415 - costs half a second, and few callers need it
 
-        return pd.DataFrame(stage_memory.columns(self.memory))
+        return pd.DataFrame(memory_columns(self.memory))
 
     def plot_timeline(self) -> Figure:
         """Return the timeline as a matplotlib figure: one row per pipeline stage."""
-        from simulator.report.timeline import timeline_figure  # noqa: PLC0415 - matplotlib is slow
-
-        return timeline_figure(self.trace, self.summary)
+        return timeline_picture(self.trace, self.summary)
 
     def plot_memory(self) -> Figure:
         """Return memory per stage over the step as a matplotlib figure."""
-        from simulator.report.drawing import memory_picture  # noqa: PLC0415 - as above
-
-        return memory_picture(stage_memory.columns(self.memory), self.summary)
+        return memory_picture(memory_columns(self.memory), self.summary)
 
     @property
     def step_times(self) -> pd.DataFrame:
@@ -97,10 +93,8 @@ class Result:
         SimulatorError
             If the result has no samples.
         """
-        from simulator.report.step_times_plot import step_times_figure  # noqa: PLC0415 - as above
-
         samples = self._sampled()
-        return step_times_figure(samples.step_time, samples.without_slow, self.summary)
+        return step_times_picture(samples.step_time, samples.without_slow, self.summary)
 
     def _sampled(self) -> StepSamples:
         if self.samples is None:

@@ -65,7 +65,7 @@ def memory_of(trace: Trace, plan: Plan) -> tuple[StageMemory, ...]:
     )
 
 
-def columns(stages: tuple[StageMemory, ...]) -> dict[str, NDArray[np.float64]]:
+def memory_columns(stages: tuple[StageMemory, ...]) -> dict[str, NDArray[np.float64]]:
     """Return columns stage, time_s, memory_gib: each value holds from its time on."""
     return {
         "stage": np.concatenate([np.full(len(s.time), s.stage) for s in stages]),

@@ -13,10 +13,8 @@ from simulator.workload.steps import input_gradient, weight_gradient
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping
 
-    from simulator.parallel.blocks import PlacedBlock, VirtualStage
+    from simulator.parallel.blocks import PlacedBlock, Recomputation, VirtualStage
     from simulator.program.prices import Prices
-
-    Name = tuple[str, str, Kind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +46,7 @@ class PassPlanner:
         self._prices = prices
         self._pipelined = pipelined
         self._kinds = tuple(kinds)
-        self._known: dict[Name, Pattern] = {}
-        self._on_layers: dict[tuple[*Name, int], Pattern] = {}
+        self._known: dict[tuple[str, Recomputation, Kind], Pattern] = {}
         self._stages: dict[Hashable, Mapping[Kind, tuple[Pattern, ...]]] = {}
 
     def passes(self, stage: VirtualStage) -> StagePasses:
@@ -73,7 +70,12 @@ class PassPlanner:
 
     def _patterns(self, stage: VirtualStage, kind: Kind) -> tuple[Pattern, ...]:
         blocks = stage.blocks if kind is Kind.FORWARD else tuple(reversed(stage.blocks))
-        first, *rest = (self._placed(block, kind, stage.chunk.first_layer) for block in blocks)
+        first, *rest = (
+            self._pattern(block, kind)
+            if block.layer is None
+            else on_layer(self._pattern(block, kind), block.layer - stage.chunk.first_layer)
+            for block in blocks
+        )
         recomputes = kind is not Kind.FORWARD and any(block.recomputed for block in blocks)
         return (joined((self._restart(recomputes=recomputes), first)), *rest)
 
@@ -85,25 +87,12 @@ class PassPlanner:
         segment = Segment("restart", SpanKind.OTHER, Lane.COMPUTE, 0.0, seconds)
         return Pattern((segment,), seconds)
 
-    def _placed(self, block: PlacedBlock, kind: Kind, first_layer: int) -> Pattern:
-        """Return a block's pattern on its layer, counted from the first of its stage."""
-        if block.layer is None:
-            return self._pattern(block, kind)
-        key = (*_name(block, kind), block.layer - first_layer)
-        if key not in self._on_layers:
-            self._on_layers[key] = on_layer(self._pattern(block, kind), key[-1])
-        return self._on_layers[key]
-
-    def _pattern(self, block: PlacedBlock, kind: Kind) -> Pattern:
-        name = _name(block, kind)
-        if name not in self._known:
-            self._known[name] = block_pattern(self._prices, block, kind)
-        return self._known[name]
-
-
-def _name(placed: PlacedBlock, kind: Kind) -> Name:
-    """Return what a pass of a block is known by: all layers of a model are alike."""
-    return placed.block.name, placed.recomputation.value, kind
+    def _pattern(self, placed: PlacedBlock, kind: Kind) -> Pattern:
+        # All layers of a model are alike: a block is known by its name and what it recomputes.
+        key = (placed.block.name, placed.recomputation, kind)
+        if key not in self._known:
+            self._known[key] = block_pattern(self._prices, placed, kind)
+        return self._known[key]
 
 
 def block_pattern(prices: Prices, placed: PlacedBlock, kind: Kind) -> Pattern:

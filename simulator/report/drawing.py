@@ -6,17 +6,15 @@ import subprocess
 import sys
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, Pipe
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from simulator.errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    import pandas as pd
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
 
 PROGRAM: Final = """
 import gc
@@ -32,7 +30,7 @@ of a second in which nothing is drawn."""
 
 
 class Drawer(Protocol):
-    """Who draws: each picture is a function of this module and its arguments."""
+    """Who draws: each picture is a function of `simulator.report.pictures` and its arguments."""
 
     def draw(self, picture: Callable[..., Figure], *arguments: object, to: Sequence[Path]) -> None:
         """Draw a picture into every file of ``to``, now or later; suffixes choose formats."""
@@ -103,32 +101,6 @@ class DrawingProcess:
             self._waiting -= 1
             if wrong is not None:
                 raise wrong
-
-
-def timeline_picture(spans: pd.DataFrame, summary: Mapping[str, Any]) -> Figure:
-    """Return the timeline of a step: `simulator.report.timeline.timeline_figure`."""
-    from simulator.report.timeline import timeline_figure  # noqa: PLC0415 - matplotlib is slow
-
-    return timeline_figure(spans, summary)
-
-
-def memory_picture(columns: Mapping[str, NDArray[Any]], summary: Mapping[str, Any]) -> Figure:
-    """Return the memory of every stage: `simulator.report.memory_plot.memory_figure`."""
-    import pandas as pd  # noqa: PLC0415 - as above
-
-    from simulator.report.memory_plot import memory_figure  # noqa: PLC0415 - as above
-
-    memory = summary["memory_gib"]
-    return memory_figure(pd.DataFrame(columns), memory["stages"], memory["capacity"], summary)
-
-
-def step_times_picture(
-    step_time: NDArray[Any], without_slow: NDArray[Any], summary: Mapping[str, Any]
-) -> Figure:
-    """Return the samples of a step: `simulator.report.step_times_plot.step_times_figure`."""
-    from simulator.report.step_times_plot import step_times_figure  # noqa: PLC0415 - as above
-
-    return step_times_figure(step_time, without_slow, summary)
 
 
 def _draw(picture: Callable[..., Figure], arguments: Sequence[object], to: Sequence[Path]) -> None:

@@ -5,16 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from simulator.metrics.memory import columns
-from simulator.report.drawing import (
-    DrawingHere,
-    memory_picture,
-    step_times_picture,
-    timeline_picture,
-)
+from simulator.metrics.memory import memory_columns
+from simulator.report.drawing import DrawingHere
 from simulator.report.files import OutputDirectory
 from simulator.report.parquet import write_columns, write_json, write_spans
 from simulator.report.perfetto import write_perfetto
+from simulator.report.pictures import memory_picture, step_times_picture, timeline_picture
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,8 +27,6 @@ FILES: Final[Mapping[str, str]] = {
     "perfetto": "trace.perfetto.json",
 }
 """Files of every result by what they hold."""
-
-PICTURES: Final = ("memory", "timeline_png", "timeline_svg")
 
 SAMPLE_FILES: Final[Mapping[str, str]] = {
     "step_times": "step_times.png",
@@ -79,14 +73,15 @@ def write_results(
 def _draw(result: Result, output: OutputDirectory, drawer: Drawer) -> None:
     """Draw all pictures, first those that need no table of spans."""
     summary, samples = result.summary, result.samples
-    memory, png, svg = (output.path(FILES[what]) for what in PICTURES)
-    drawer.draw(memory_picture, columns(result.memory), summary, to=[memory])
+    memory = output.path(FILES["memory"])
+    drawer.draw(memory_picture, memory_columns(result.memory), summary, to=[memory])
     if samples is not None:
         times = output.path(SAMPLE_FILES["step_times"])
         drawer.draw(
             step_times_picture, samples.step_time, samples.without_slow, summary, to=[times]
         )
-    drawer.draw(timeline_picture, result.trace, summary, to=[png, svg])
+    timelines = [output.path(FILES[what]) for what in ("timeline_png", "timeline_svg")]
+    drawer.draw(timeline_picture, result.trace, summary, to=timelines)
 
 
 def _write_tables(result: Result, output: OutputDirectory) -> None:

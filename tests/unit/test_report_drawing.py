@@ -15,7 +15,8 @@ from report_samples import Pipeline, sample_spans, sample_summary
 from simulator import simulate
 from simulator.errors import OutputError
 from simulator.report import results
-from simulator.report.drawing import DrawingProcess, timeline_picture
+from simulator.report.drawing import DrawingProcess
+from simulator.report.pictures import timeline_picture
 
 TOY = Path(__file__).parents[2] / "scenarios" / "four-stages.yaml"
 SMALL = Pipeline(stages=4, micro_batches=8)
