@@ -29,6 +29,7 @@ from simulator.validation.islands import (
     Row,
     bandwidth_text,
     grid_steps_apart,
+    inner_steps,
     read_rows,
     simulated_hours,
     training_at_1_gbit,
@@ -72,7 +73,7 @@ def hours(console: Console) -> None:
         for cells in csv.DictReader(stream):
             training = training_at_1_gbit(cells)
             published = float(cells["hours_1_gbit_per_s"])
-            steps = float(cells["hours_infinite_bandwidth"]) * HOUR / training.inner_step_time
+            steps = inner_steps(cells, training)
             sent = steps * training.exchanged_bytes / TERA
             simulated = simulated_hours(cells)
             # Without latency, fewer bits are a faster link.

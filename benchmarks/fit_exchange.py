@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
-from kernel_fits import OUTLIER, error_text, part_of
+from kernel_fits import OUTLIER, database_name, error_text, part_of
 from scipy.optimize import least_squares
 
 from simulator.calibration.held_out import is_held_out
@@ -30,11 +30,11 @@ from simulator.units import MICRO
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kernel_fits import Array, Flags
+
     from simulator.hardware.accelerator import Accelerator
     from simulator.operators import ExpertExchange
 
-Array = np.ndarray[Any, np.dtype[np.float64]]
-Flags = np.ndarray[Any, np.dtype[np.bool_]]
 LIBRARY: Final = "sglang/0.5.12"
 """The older release has 23 rows of one node."""
 EXPONENT: Final = 4.0
@@ -51,7 +51,7 @@ def main() -> None:
     arguments = parser.parse_args()
     frame = pd.read_parquet(arguments.table)
     frame = frame[(frame["node_num"] == 1) & (frame["library"] == LIBRARY)]
-    frame = frame[frame["accelerator"].isin([name.upper() for name in arguments.parts])]
+    frame = frame[frame["accelerator"].isin(map(database_name, arguments.parts))]
     names = ["hidden_size", "num_topk", "num_experts", "num_token"]
     cases = frame[names].astype(int).itertuples(index=False)
     held_out = np.array([is_held_out("x".join(map(str, case))) for case in cases])

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import pandas as pd
-    from gemm_rows import Array, Axes, Rows
+    from gemm_rows import Axes, Rows
+    from kernel_fits import Array
 
     from simulator.hardware.shape_table import ShapeTable
 

@@ -21,6 +21,7 @@ from kernel_fits import OUTLIER, constant, error_text, part_of, with_constants
 from scipy.optimize import least_squares
 
 from simulator.calibration.held_out import is_held_out
+from simulator.calibration.operators import LEAST_FLOPS
 from simulator.hardware.grouped_costs import grouped_gemm_time
 from simulator.hardware.operator_tables import added_time, grouped_gemm_of, timed_by_events
 from simulator.units import MICRO
@@ -40,7 +41,6 @@ NAMES: Final = (
     "role_rate.dgrad", "role_rate.wgrad",
 )  # fmt: skip
 PATHS: Final = [f"gemm.grouped.{name}" for name in NAMES]
-LEAST_FLOPS: Final = 1e8
 
 
 class Case(NamedTuple):

@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ from kernel_fits import OUTLIER, database_name, error_text, part_of
 from scipy.optimize import least_squares
 
 from simulator.calibration.held_out import is_held_out
+from simulator.calibration.operators import LEAST_FLOPS
 from simulator.hardware.attention_costs import attention_time
 from simulator.hardware.kernels import AttentionPass
 from simulator.operators import Attention, AttentionKernel
@@ -33,12 +34,12 @@ from simulator.units import MICRO
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from kernel_fits import Array, Flags
+
     from simulator.hardware.accelerator import Accelerator
 
-Array = np.ndarray[Any, np.dtype[np.float64]]
 KEY_DIM: Final = 192
 VALUE_DIM: Final = 128
-LEAST_FLOPS: Final = 1e8
 START: Final = (1.0, 0.8, 5e-6, 0.5, 2e-6, 0.5e-9, 30e-12)
 """Rate, sustained rate, overheads [s] of block, imbalance, kernel; times [s] by token, and head."""
 
@@ -51,7 +52,7 @@ class Rows(NamedTuple):
     tokens: Array
     heads: Array
     time: Array
-    held_out: np.ndarray[Any, np.dtype[np.bool_]]
+    held_out: Flags
 
 
 def main() -> None:

@@ -23,11 +23,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from fit_gemm_tables import CAST_BYTES, products
-from kernel_fits import database_name, error_text
+from kernel_fits import database_name, error_text, part_of
 
-from simulator.catalog import Catalog
-from simulator.documents import validate
-from simulator.hardware.accelerator import Accelerator
 from simulator.hardware.gemm_costs import gemm_time
 from simulator.hardware.gemm_library import library_rate, with_library
 from simulator.hardware.operator_tables import gemm_of
@@ -35,6 +32,8 @@ from simulator.units import MICRO
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from simulator.hardware.accelerator import Accelerator
 
 SHAPE: Final = ["m", "n", "k"]
 LONG: Final = 200.0
@@ -45,10 +44,7 @@ def main() -> None:
     """Print errors by library, and the scatter between libraries and between parts."""
     arguments = parsed()
     frame = products(arguments.table, arguments)
-    parts = {
-        name: validate(Accelerator, Catalog().document("accelerator", name))
-        for name in arguments.parts
-    }
+    parts = {name: part_of(name) for name in arguments.parts}
     groups = {
         (name, str(library)): rows.set_index(SHAPE)
         for name in parts

@@ -16,6 +16,7 @@ from simulator.units import MICRO
 
 if TYPE_CHECKING:
     import pandas as pd
+    from kernel_fits import Array, Flags
 
     from simulator.hardware.accelerator import Accelerator
     from simulator.operators import Gemm
@@ -24,7 +25,6 @@ NAMES: Final = ("burst_rate", "tile_overhead", "kernel_overhead", "bandwidth")
 """Constants that are refitted."""
 LONG: Final = 10
 """Times the boost time from which a product runs at the sustained rate, as in training."""
-Array = np.ndarray[Any, np.dtype[np.float64]]
 Axes = Sequence[Sequence[int]]
 
 
@@ -35,7 +35,7 @@ class Rows(NamedTuple):
     gemms: list[Gemm]
     sizes: Array
     time: Array
-    held_out: np.ndarray[Any, np.dtype[np.bool_]]
+    held_out: Flags
 
     def only(self, chosen: np.ndarray[Any, np.dtype[Any]]) -> Rows:
         """Return the chosen rows."""
@@ -85,7 +85,7 @@ def modelled(rows: Rows, values: Array) -> Array:
     return np.asarray(part.launch_gap + kernel_overhead + busy)
 
 
-def long_points(rows: Rows, values: Array, axes: Axes) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def long_points(rows: Rows, values: Array, axes: Axes) -> Flags:
     """Return at which points of a table products far outlast the boost: sustained rates rule."""
     points = np.array(list(itertools.product(*axes)), dtype=float)
     nothing = np.zeros(len(points))

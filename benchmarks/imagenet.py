@@ -11,14 +11,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from imagenet_published import rows
+from imagenet_published import RESNET, rows, step
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from simulator import load_scenario, simulate
 from simulator.report.palette import COLOURS, MUTED, picture_style, write_figure
 
 if TYPE_CHECKING:
@@ -80,15 +79,8 @@ def efficiency(curve: str, gpus: int, gbit_per_s: float) -> float:
 @cache
 def step_time(curve: str, gpus: int, gbit_per_s: float) -> float:
     """Return the simulated step time [s]."""
-    overrides = (
-        f"accelerators={gpus}",
-        f"layout.data={gpus}",
-        f"batch.global_batch={IMAGES * gpus}",
-        f"cluster.fabric.nic_gbit_per_s={gbit_per_s}",
-        *CURVES[curve],
-    )
-    scenario = load_scenario(ROOT / "scenarios" / "resnet50-256-p100.yaml", overrides=overrides)
-    time: float = simulate(scenario).summary["step_time_s"]
+    overrides = (f"cluster.fabric.nic_gbit_per_s={gbit_per_s}", *CURVES[curve])
+    time: float = step(RESNET, gpus, IMAGES, *overrides)["step_time_s"]
     return time
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from simulator import load_scenario, simulate
+from simulator.hardware.collective_costs import bus_factor
 from simulator.hardware.patterns import Pattern
 from simulator.hardware.three_phase import exchange
+from simulator.operators import Collective
 from simulator.program.build import make_plan
 from simulator.units import HOUR, MEGA, MILLI
 
@@ -39,7 +41,8 @@ def rows() -> Iterator[tuple[str, str, str]]:
     backward = result.trace[result.trace["kind"] == "backward"]
     time = (backward["end_s"].max() - backward["start_s"].min()) / MILLI
     yield "backward pass, 32 images", "120 ms", f"{time:.0f} ms"
-    sent = 2 * (SERVERS - 1) / SERVERS * exchanged(result.trace)["n_bytes"].sum() / MEGA
+    share = bus_factor(Collective.ALL_REDUCE, SERVERS)
+    sent = share * exchanged(result.trace)["n_bytes"].sum() / MEGA
     yield "sent per server and step", "200 MB", f"{sent:.0f} MB"
     ratio = ring_over_halving(load_scenario(RESNET))
     yield f"ring over halving and doubling, {SERVERS} servers", "3", f"{ratio:.1f}"
@@ -54,13 +57,14 @@ def rows() -> Iterator[tuple[str, str, str]]:
     yield "network over GPU time, AlexNet, 256 GPUs", "-", f"{network_over_compute():.1f}"
 
 
-def step(scenario: Path, gpus: int, images: int = 32) -> dict[str, Any]:
-    """Return the summary of a step with so many images on each of so many GPUs."""
+def step(scenario: Path, gpus: int, images: int = 32, *more: str) -> dict[str, Any]:
+    """Return the summary of a step with so many images on each of so many GPUs, and overrides."""
     overrides = (
         f"accelerators={gpus}",
         f"layout.data={gpus}",
         f"batch.micro_batch={images}",
         f"batch.global_batch={images * gpus}",
+        *more,
     )
     return simulate(load_scenario(scenario, overrides=overrides)).summary
 

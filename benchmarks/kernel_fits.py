@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    Array = NDArray[np.float64]
+    Flags = NDArray[np.bool_]
+
 OUTLIER: Final = 0.05
 """Logarithmic error from which a row counts less than its square: tables hold slow outliers."""
 
@@ -55,7 +58,7 @@ def with_constants(part: Accelerator, paths: Sequence[str], values: Iterable[flo
     return dataclasses.replace(part, kernels=kernels)
 
 
-def error_text(errors: NDArray[np.float64]) -> str:
+def error_text(errors: Array) -> str:
     """Return number, median, 90th percentile and bias of relative errors."""
     if not errors.size:
         return "no rows"

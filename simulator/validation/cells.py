@@ -76,6 +76,10 @@ class Cells:
             raise InvalidError(f"{column} must be a whole number, 1 or more, got {value!r}")
         return int(number)
 
+    def count_if_given(self, column: str) -> int | None:
+        """Return a cell as `count` does; None if it is empty."""
+        return self.count(column) if self.text(column) else None
+
     def flag(self, column: str) -> bool:
         """Return a cell as true or false; empty is false."""
         return self.text(column).lower() in ("true", "1", "1.0", "yes")

@@ -7,7 +7,7 @@ predict is ``unsupported`` with its reason, never guessed.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from simulator.errors import SimulatorError
 from simulator.hardware.collective_costs import bus_factor, collective_time
@@ -178,14 +178,18 @@ def _objection(
         return "unsupported", f"no model of {collective or 'an unnamed collective'}"
     if "threshold" in text_of(row["source"]):
         return "invalid", "an acceptance threshold, not a measurement"
-    counts = [count for count in (ranks, nodes) if count is not None and count >= 1]
-    whole = len(counts) == 2 and all(count % 1 == 0 for count in counts)  # noqa: PLR2004 - both
-    if not whole or n_bytes is None or n_bytes < 0 or counts[0] < counts[1]:
+    placed = _is_count(ranks) and _is_count(nodes) and ranks >= nodes
+    if not placed or n_bytes is None or n_bytes < 0:
         return (
             "invalid",
             "n_gpus and nodes must be whole numbers, a rank in each node, message_bytes at least 0",
         )
     return "", ""
+
+
+def _is_count(number: float | None) -> TypeGuard[float]:
+    """Return whether a number counts something: a whole one from 1 on."""
+    return number is not None and number >= 1 and number % 1 == 0
 
 
 def _measured_us(row: Mapping[str, Any], kind: Collective | None) -> float:

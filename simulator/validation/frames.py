@@ -33,10 +33,9 @@ _PREDICTED: Final = (
     *BREAKDOWN,
 )
 
-
 SMALLEST, LARGEST = 1e-9, 1e12
 """Between them lies what runs are measured in: seconds, tokens/s, GiB."""
-LARGEST_COUNT: Final = 2.0**53
+EXACT: Final = 2.0**53
 """Below it a float holds every whole number."""
 
 
@@ -103,7 +102,7 @@ def measurements(table: pd.DataFrame, column: str) -> pd.Series[float]:
 def _counts(table: pd.DataFrame, column: str) -> pd.Series[Any]:
     """Return a column as whole numbers, missing where they are none."""
     known = numbers(table, column)
-    return known.where((known % 1 == 0) & (known.abs() < LARGEST_COUNT)).astype("Int64")
+    return known.where((known % 1 == 0) & (known.abs() < EXACT)).astype("Int64")
 
 
 def _truth(cell: object) -> bool | None:

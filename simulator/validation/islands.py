@@ -125,11 +125,15 @@ def training_at_1_gbit(cells: Mapping[str, str]) -> IslandTraining:
     return IslandTraining(equal_layers(LAYERS, PARAMETERS, STEP_TIME), islands)
 
 
+def inner_steps(cells: Mapping[str, str], training: IslandTraining) -> float:
+    """Return the steps of a row of the table of hours, as its hours without a limit tell them."""
+    return float(cells["hours_infinite_bandwidth"]) * HOUR / training.inner_step_time
+
+
 def simulated_hours(cells: Mapping[str, str]) -> float:
-    """Return the hours at 1 Gbit/s of a row whose hours without a limit tell the steps."""
+    """Return the hours at 1 Gbit/s of a row of the table of hours."""
     training = training_at_1_gbit(cells)
-    steps = float(cells["hours_infinite_bandwidth"]) * HOUR / training.inner_step_time
-    return steps * training.step_time() / HOUR
+    return inner_steps(cells, training) * training.step_time() / HOUR
 
 
 def grid_steps_apart(rows: Iterable[Row]) -> Iterator[tuple[Row, tuple[int, ...], tuple[int, ...]]]:

@@ -21,10 +21,10 @@ def layout_of(cells: Cells) -> Layout:
         If the degrees do not make the accelerators.
     """
     tensor, pipeline = cells.count("tp"), cells.count("pp")
-    context = cells.count("cp") if cells.text("cp") else 1
+    context = cells.count_if_given("cp") or 1
     accelerators = cells.count("n_accel")
     data, rest = divmod(accelerators, tensor * pipeline * context)
-    stated = cells.count("dp") if cells.text("dp") else None
+    stated = cells.count_if_given("dp")
     if rest or stated not in (None, data):
         raise InvalidError(
             f"tp {tensor} x pp {pipeline} x cp {context} x dp {stated or '?'} "

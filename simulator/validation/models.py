@@ -28,7 +28,7 @@ def model_of(cells: Cells) -> Transformer:
     gated = _gated(cells)
     heads = cells.count("n_heads")
     hidden = cells.count("hidden")
-    multiple = cells.count("vocabulary_multiple") if cells.text("vocabulary_multiple") else 128
+    multiple = cells.count_if_given("vocabulary_multiple") or 128
     vocabulary = cells.count("vocab")
     if multiple == 1:
         # An unpadded vocabulary is cut by whole division: the remainder has no rows.
@@ -40,8 +40,8 @@ def model_of(cells: Cells) -> Transformer:
         layers=cells.count("n_layers"),
         hidden=hidden,
         heads=heads,
-        kv_heads=cells.count("n_kv_heads") if cells.text("n_kv_heads") else heads,
-        head_dim=cells.count("head_dim") if cells.text("head_dim") else hidden // heads,
+        kv_heads=cells.count_if_given("n_kv_heads") or heads,
+        head_dim=cells.count_if_given("head_dim") or hidden // heads,
         ffn_hidden=cells.count("ffn_hidden"),
         vocabulary=vocabulary,
         vocabulary_multiple=multiple,
