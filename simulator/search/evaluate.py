@@ -10,7 +10,7 @@ import numpy as np
 from simulator.errors import SimulatorError
 from simulator.hardware.software import GradientAllReduce, PipelineTransfer
 from simulator.parallel.stages import split_layers
-from simulator.search.candidates import SCHEDULES, Candidate
+from simulator.search.candidates import SCHEDULES, Candidate, scenario_of
 from simulator.search.pipeline import Pipeline, PipelineKey, Split, pipeline_of
 from simulator.search.prices import LayoutPrices, PriceMemory
 from simulator.workload.transformer import Transformer
@@ -165,17 +165,14 @@ class Evaluator:
         return results
 
     def _split(self, candidate: Candidate) -> Split:
-        own = self._scenario.layout
-        shape = candidate.pipeline, candidate.virtual_stages
-        given = own.layers if shape == (own.pipeline, own.virtual_stages) else None
-        every = candidate.recompute_every
+        """Return how the layers are cut into virtual stages."""
+        shape = candidate.pipeline, candidate.virtual_stages, candidate.recompute_every
+        return self._memory.get(("cut", *shape), lambda: self._cut(candidate))
 
-        def split() -> Split:
-            layers = self._model.layers
-            total = candidate.pipeline * candidate.virtual_stages
-            return Split.of(given or split_layers(layers, total), every)
-
-        return self._memory.get(("split", shape, every), split)
+    def _cut(self, candidate: Candidate) -> Split:
+        layout = scenario_of(self._scenario, candidate).layout
+        layers = layout.layers or split_layers(self._model.layers, layout.chunks)
+        return Split.of(layers, candidate.recompute_every)
 
     def _memory_of(self, batch: _Batch) -> Floats:
         """Return the most memory of each stage [B], ``(stages, layouts)``."""
