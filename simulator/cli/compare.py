@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 
-from simulator.catalog import Catalog
 from simulator.cli.output import print_files, progress_bar, write_json
 from simulator.cli.run import scenario_path
 from simulator.comparison.columns import COLUMNS
@@ -49,7 +48,7 @@ def compare_scenario(
     """
     named = [name.strip() for text in clusters for name in text.split(",")]
     points = make_points(named, [parse_sweep(text) for text in sweeps], overrides, on_cluster)
-    path = scenario_path(scenario, Catalog(tuple(profiles)))
+    path = scenario_path(scenario, profiles)
     job = Job(path, tuple(profiles), engine, best_layout)
     with progress_bar("comparing", tasks(points, knee=knee)) as advance:
         summary = compare(job, points, knee=knee, workers=workers, advance=advance)

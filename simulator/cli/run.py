@@ -47,7 +47,7 @@ def run_scenario(
     SimulatorError
         For every mistake of the user.
     """
-    path = scenario_path(scenario, Catalog(tuple(profiles)))
+    path = scenario_path(scenario, profiles)
     loaded = load_scenario(path, overrides=overrides, profiles=profiles)
     result = _simulated(loaded, engine, options)
     files = result.write(out, drawer=drawer) if out is not None else {}
@@ -79,11 +79,12 @@ def _print_tables(summary: Mapping[str, Any], files: Mapping[str, Path]) -> None
     print_files(console, files.values())
 
 
-def scenario_path(scenario: str, catalog: Catalog) -> Path:
+def scenario_path(scenario: str, profiles: Sequence[Path]) -> Path:
     """Return the file of a scenario given as a path, or by the name of a profile.
 
     A directory hides no name: results are often written into one called like their scenario.
     """
+    catalog = Catalog(tuple(profiles))  # refuses directories that are not there
     path = Path(scenario)
     if path.is_file() or path.suffix in SUFFIXES or len(path.parts) != 1:
         return path

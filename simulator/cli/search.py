@@ -17,7 +17,6 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from simulator.catalog import Catalog
 from simulator.cli.output import print_files, write_json
 from simulator.cli.run import scenario_path
 from simulator.report.search_tables import headline, search_tables
@@ -49,7 +48,7 @@ def search_scenario(
     SimulatorError
         For every mistake of the user.
     """
-    path = scenario_path(scenario, Catalog(tuple(profiles)))
+    path = scenario_path(scenario, profiles)
     loaded = load_scenario(path, overrides=overrides, profiles=profiles)
     with _progress() as advance:
         found = search_layouts(

@@ -27,10 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from simulator.parallel.islands import Synchronisation
+    from simulator.scenario.model_checks import Finding
     from simulator.scenario.scenario import Scenario
 
-    Finding = tuple[str, str]
-    """Field path and message."""
     Check = Callable[[Scenario], Iterator[Finding]]
 
 

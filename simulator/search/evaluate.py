@@ -10,7 +10,7 @@ import numpy as np
 from simulator.errors import SimulatorError
 from simulator.hardware.software import GradientAllReduce, PipelineTransfer
 from simulator.parallel.stages import split_layers
-from simulator.search.candidates import SCHEDULES, Candidate
+from simulator.search.candidates import SCHEDULES, Candidate, scenario_of
 from simulator.search.pipeline import Pipeline, PipelineKey, Split, pipeline_of
 from simulator.search.prices import LayoutPrices, PriceMemory
 from simulator.workload.transformer import Transformer
@@ -165,17 +165,14 @@ class Evaluator:
         return results
 
     def _split(self, candidate: Candidate) -> Split:
-        own = self._scenario.layout
-        shape = candidate.pipeline, candidate.virtual_stages
-        given = own.layers if shape == (own.pipeline, own.virtual_stages) else None
-        every = candidate.recompute_every
+        """Return how the layers are cut into virtual stages."""
+        shape = candidate.pipeline, candidate.virtual_stages, candidate.recompute_every
+        return self._memory.get(("cut", *shape), lambda: self._cut(candidate))
 
-        def split() -> Split:
-            layers = self._model.layers
-            total = candidate.pipeline * candidate.virtual_stages
-            return Split.of(given or split_layers(layers, total), every)
-
-        return self._memory.get(("split", shape, every), split)
+    def _cut(self, candidate: Candidate) -> Split:
+        layout = scenario_of(self._scenario, candidate).layout
+        layers = layout.layers or split_layers(self._model.layers, layout.chunks)
+        return Split.of(layers, candidate.recompute_every)
 
     def _memory_of(self, batch: _Batch) -> Floats:
         """Return the most memory of each stage [B], ``(stages, layouts)``."""
@@ -213,9 +210,10 @@ class Evaluator:
             seconds = np.array([price.norm() for price in batch.prices])
             data[:] = np.maximum(data, ready.max(axis=0)) + seconds
             ready = data
-        compute = np.maximum(compute, ready) + self._by_stage(batch, LayoutPrices.update)
+        compute = np.maximum(compute, ready) + _by_stage(batch, LayoutPrices.update)
         if batch.gathers and not software.parameter_gather_overlap:
-            data = np.maximum(data, compute) + self._by_stage(batch, LayoutPrices.gather)
+            seconds = _by_stage(batch, lambda prices, held, _: prices.gather(held))
+            data = np.maximum(data, compute) + seconds
         end: Floats = np.maximum(np.maximum(compute, data), send).max(axis=0)
         return end
 
@@ -266,21 +264,21 @@ class Evaluator:
         if not batch.reduces:
             return ended
         if not self._scenario.software.gradient_reduce_overlap:
-            data[:] = np.maximum(data, ended) + self._by_stage(batch, LayoutPrices.reduction)
+            seconds = _by_stage(batch, lambda prices, held, _: prices.reduction(held))
+            data[:] = np.maximum(data, ended) + seconds
         return data.copy()
 
-    def _by_stage(self, batch: _Batch, price: Callable[[LayoutPrices, int, int], float]) -> Floats:
-        """Return a price of the parameters of each stage [s], ``(stages, layouts)``."""
-        types = batch.split.type_of[batch.pipeline.virtual_of]
-        blocks = batch.split.blocks[types].sum(axis=1).tolist()
-        seconds = np.empty(batch.held.shape)
-        for layout, (prices, held) in enumerate(
-            zip(batch.prices, batch.held.T.tolist(), strict=True)
-        ):
-            stages = list(zip(held, blocks, strict=True))
-            known = {stage: price(prices, *stage) for stage in set(stages)}
-            seconds[:, layout] = [known[stage] for stage in stages]
-        return seconds
+
+def _by_stage(batch: _Batch, price: Callable[[LayoutPrices, int, int], float]) -> Floats:
+    """Return a price of each stage's parameters and blocks [s], ``(stages, layouts)``."""
+    types = batch.split.type_of[batch.pipeline.virtual_of]
+    blocks = batch.split.blocks[types].sum(axis=1).tolist()
+    seconds = np.empty(batch.held.shape)
+    for layout, (prices, held) in enumerate(zip(batch.prices, batch.held.T.tolist(), strict=True)):
+        stages = list(zip(held, blocks, strict=True))
+        known = {stage: price(prices, *stage) for stage in set(stages)}
+        seconds[:, layout] = [known[stage] for stage in stages]
+    return seconds
 
 
 def _ranges(lengths: Indices, chosen: Indices) -> Indices:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Indices = NDArray[np.int64]
     Narrow = NDArray[np.int32]
 
-MOST_MOMENTS = 100_000
+MOST_MOMENTS: Final = 100_000
 """Moments of one stage at which memory may peak, beyond which a schedule is not searched."""
 
 
@@ -89,10 +89,6 @@ class Pipeline:
     def stages(self) -> int:
         """Pipeline stages."""
         return len(self.virtual_of)
-
-    def __len__(self) -> int:
-        """Return the number of actions."""
-        return len(self.stage)
 
 
 def pipeline_of(key: PipelineKey, machine: Kernels) -> Pipeline:

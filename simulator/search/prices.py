@@ -141,14 +141,14 @@ class LayoutPrices:
         key = ("split", self._block, self._recompute, self._gradient, split.types, kinds)
         return self.memory.get(key, lambda: self._price_split(split, kinds))
 
-    def reduction(self, parameters: int, _blocks: int = 0) -> float:
+    def reduction(self, parameters: int) -> float:
         """Return the time of reducing the gradients of so many parameters [s]."""
         return self.memory.get(
             ("reduction", self._gradient, parameters),
             lambda: self.gradients.device_time(parameters),
         )
 
-    def gather(self, parameters: int, _blocks: int = 0) -> float:
+    def gather(self, parameters: int) -> float:
         """Return the time of gathering so many updated parameters [s]."""
         return self.memory.get(
             ("gather", self._gradient, parameters),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -85,31 +85,25 @@ def ranking(by: str, rows: Rows, results: NDArray[np.void], capacity: float) -> 
 
 def places(ranked: Indices, results: NDArray[np.void], most: int) -> list[Place]:
     """Return the first places, layouts with the same time and memory together."""
-    found: list[Place] = []
-    known: dict[tuple[float, float], int] = {}
+    found: dict[tuple[float, float], Place] = {}
     for candidate in ranked.tolist():
         key = float(results["step_time"][candidate]), float(results["peak_memory"][candidate])
-        if key in known:
-            place = found[known[key]]
-            found[known[key]] = Place(place.candidate, place.alike + 1)
-            continue
-        if len(found) == most:
-            # Equal layouts stand together in time, but for those of another memory between.
-            break
-        known[key] = len(found)
-        found.append(Place(candidate, 0))
-    return found
+        if key in found:
+            found[key] = replace(found[key], alike=found[key].alike + 1)
+        elif len(found) < most:
+            found[key] = Place(candidate, 0)
+        else:
+            break  # layouts alike stand together, but for jobs of other sizes at the same cost
+    return list(found.values())
 
 
 def front(results: NDArray[np.void], ranked: Indices) -> Indices:
     """Return the layouts that no other beats in both time and memory, the fastest first."""
-    time, memory = results["step_time"][ranked], results["peak_memory"][ranked]
-    if not len(ranked):
-        return ranked
-    order = ranked[np.lexsort((memory, time))]
-    lowest = np.minimum.accumulate(results["peak_memory"][order])
-    better = np.concatenate([[True], results["peak_memory"][order][1:] < lowest[:-1]])
-    chosen: Indices = order[better[: len(order)]]
+    order = ranked[np.lexsort((results["peak_memory"][ranked], results["step_time"][ranked]))]
+    memory = results["peak_memory"][order]
+    better = np.ones(len(order), dtype=bool)
+    better[1:] = memory[1:] < np.minimum.accumulate(memory)[:-1]
+    chosen: Indices = order[better]
     return chosen
 
 
@@ -123,13 +117,19 @@ def near_misses(results: NDArray[np.void], best: float, capacity: float, most: i
     return front(results, np.flatnonzero(missing))[::-1][:most]
 
 
-def roomiest(results: NDArray[np.void], ranked: Indices) -> Indices:
-    """Return the layout, of those within `NEAR` of the fastest, that needs least memory.
-
-    Shape ``(1,)``. The model cannot tell near ties apart in time; it can in memory.
-    """
+def near_ties(results: NDArray[np.void], ranked: Indices) -> Indices:
+    """Return the layouts within `NEAR` of the fastest, itself among them, as they are ranked."""
     time = results["step_time"][ranked]
-    near = ranked[time <= (1 + NEAR) * time.min()]
+    near: Indices = ranked[time <= (1 + NEAR) * time.min()]
+    return near
+
+
+def roomiest(results: NDArray[np.void], ranked: Indices) -> Indices:
+    """Return the near tie that needs least memory, shape ``(1,)``.
+
+    The model cannot tell near ties apart in time; it can in memory.
+    """
+    near = near_ties(results, ranked)
     chosen: Indices = near[[np.argmin(results["peak_memory"][near])]]
     return chosen
 

@@ -138,7 +138,8 @@ def summary_of(scenario: Scenario, candidate: Candidate) -> dict[str, Any]:
 def evaluate_by_engine(scenario: Scenario, rows: Rows) -> NDArray[np.void]:
     """Return the results of candidates from a simulation of each, shape ``(rows,)`` of `RESULT`.
 
-    The same as `Evaluator.evaluate`, some hundred times slower: the way without numba.
+    The same as `Evaluator.evaluate`, some hundred times slower: the way without numba, and where
+    layouts cannot be played side by side.
     """
     results = np.zeros(len(rows), dtype=RESULT)
     for number, row in enumerate(rows.tolist()):

@@ -17,6 +17,7 @@ from simulator.search.ranking import (
     NEAR,
     front,
     near_misses,
+    near_ties,
     places,
     ranking,
     require_objective,
@@ -135,11 +136,12 @@ def _finished(
 ) -> Iterator[Finished]:
     """Yield the results of all chunks: kept ones, then new ones as they are done and kept."""
     chunks = {at // CHUNK: rows[at : at + CHUNK] for at in range(0, len(rows), CHUNK)}
-    for number in list(chunks) if store else ():
-        kept = store.read(number, chunks[number]) if store else None
-        if kept is not None:
-            del chunks[number]
-            yield number, kept
+    if store:
+        for number in list(chunks):
+            kept = store.read(number, chunks[number])
+            if kept is not None:
+                del chunks[number]
+                yield number, kept
     for number, found in played(chunks):
         if store:
             store.write(number, chunks[number], found)
@@ -176,7 +178,7 @@ def _ranked(
         "capacity_gib": capacity / GIB,
         "near_tie": NEAR,
         "best": [place.told for place in played],
-        "near_ties": int(np.count_nonzero(results["step_time"][ranked] <= (1 + NEAR) * fastest)),
+        "near_ties": len(near_ties(results, ranked)),
         "roomiest_near_tie": told(roomiest(results, ranked))[0],
         "front": told(chosen),
         "near_misses": told(near_misses(results, fastest, capacity, MISSES)),

@@ -143,7 +143,7 @@ def test_an_interrupted_command_exits_with_130(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no pseudo-terminals")
-def test_a_terminal_shows_rate_and_time_left(tmp_path: Path) -> None:
+def test_a_terminal_shows_rate_and_time_left() -> None:
     main, other = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-m", "simulator.cli.main", "search", "llama-13b-64-a100", *FEW],
@@ -166,7 +166,6 @@ def test_a_terminal_shows_rate_and_time_left(tmp_path: Path) -> None:
     assert running.returncode == 0
     assert b"layouts" in shown
     assert b"0:00:00" in shown or b"-:--:--" in shown
-    assert not list(tmp_path.iterdir())
 
 
 def test_help_shows_examples() -> None:

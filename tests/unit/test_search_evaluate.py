@@ -141,7 +141,7 @@ def test_in_flight_micro_batches_of_1f1b() -> None:
     most = [pipeline.moment_counts[pipeline.moment_stage == stage].max() for stage in range(4)]
     assert most == [4, 3, 2, 1]
     assert pipeline.kinds == (Kind.FORWARD, Kind.BACKWARD)
-    assert len(pipeline) == 2 * 4 * 8
+    assert len(pipeline.stage) == 2 * 4 * 8
 
 
 def test_gpipe_holds_every_micro_batch() -> None:
