@@ -36,7 +36,7 @@ class Crew:
     ::
 
         with closing(Crew()) as crew:
-            crew.grow(4)  # this process and three others
+            crew.grow(4, items=100)  # this process and three others
             for number, result in crew.finished(function, items): ...
     """
 
@@ -49,8 +49,12 @@ class Crew:
         for process in self._others:
             process.pool.shutdown(wait=True, cancel_futures=True)
 
-    def grow(self, size: int) -> None:
-        """Start processes until there are so many, this one among them."""
+    def grow(self, workers: int | None, items: int) -> None:
+        """Start processes until there are so many, this one among them, and none without an item.
+
+        All cores are used if ``workers`` is None.
+        """
+        size = min(workers or os.cpu_count() or 1, items)
         while len(self._others) < size - 1:
             self._others.append(_Process())
 
@@ -132,7 +136,7 @@ def map_items(
     done: dict[int, Result] = {}
     with closing(Crew()) as crew:
         if not here:
-            crew.grow(min(workers or os.cpu_count() or 1, len(items)))
+            crew.grow(workers, len(items))
         for number, result in crew.finished(function, dict(enumerate(items))):
             done[number] = result
             advance(1)

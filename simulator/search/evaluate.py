@@ -10,6 +10,7 @@ import numpy as np
 from simulator.errors import SimulatorError
 from simulator.hardware.software import GradientAllReduce, PipelineTransfer
 from simulator.parallel.stages import split_layers
+from simulator.ranges import spread
 from simulator.search.candidates import SCHEDULES, Candidate, scenario_of
 from simulator.search.pipeline import Pipeline, PipelineKey, Split, pipeline_of
 from simulator.search.prices import LayoutPrices, PriceMemory
@@ -231,9 +232,11 @@ class Evaluator:
         gathered = np.zeros((len(split.type_of), layouts))
         if split_first or split_last:
             priced = [price.split(split, pipeline.kinds) for price in batch.prices]
-            row = _ranges(split.blocks, split.type_of)
+            lengths = split.blocks[split.type_of]
+            first = np.cumsum(split.blocks) - split.blocks
+            row = spread(first[split.type_of], lengths)
             tables = [np.stack(column, 1)[row] for column in zip(*priced, strict=True)]
-            blocks[1:] = np.cumsum(split.blocks[split.type_of])
+            blocks[1:] = np.cumsum(lengths)
         if split_first:
             _begin_gathers(pipeline, blocks, tables[0], gathered, data)
         self._machine.play_layouts(
@@ -279,15 +282,6 @@ def _by_stage(batch: _Batch, price: Callable[[LayoutPrices, int, int], float]) -
         known = {stage: price(prices, *stage) for stage in set(stages)}
         seconds[:, layout] = [known[stage] for stage in stages]
     return seconds
-
-
-def _ranges(lengths: Indices, chosen: Indices) -> Indices:
-    """Return the rows of consecutive ranges of ``lengths``, the ``chosen`` ones one by one."""
-    first = np.cumsum(lengths) - lengths
-    counts = lengths[chosen]
-    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    rows: Indices = np.repeat(first[chosen], counts) + within
-    return rows
 
 
 def _begin_gathers(

@@ -75,7 +75,7 @@ def evaluated(
         yield from _on_dask(scenario, chunks, dask, workers)
         return
     if sum(map(len, chunks.values())) > (0 if obstacle(scenario) else FEW):
-        crew.grow(min(workers or os.cpu_count() or 1, len(chunks)))
+        crew.grow(workers, len(chunks))
     # The last chunks have the longest pipelines: whoever is done early finds short ones left.
     longest_first = {number: chunks[number] for number in sorted(chunks, reverse=True)}
     yield from crew.finished(partial(evaluate_chunk, pickle.dumps(scenario)), longest_first)
