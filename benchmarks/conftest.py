@@ -80,12 +80,13 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
         return
     headings = ("wall s", "processor s", "tasks", "tasks/s", "x reference")
     write = terminalreporter.write_line
-    write(f"{'':58}" + "".join(f"{heading:>13}" for heading in headings))
+    widths = (13, 13, 15, 13, 13)
+    write(f"{'':58}" + "".join(map(str.rjust, headings, widths)))
     for row in sorted(ROWS):
         rate = f"{row.tasks / row.wall:,.0f}" if row.tasks else ""
         tasks = f"{row.tasks:,}" if row.tasks else ""
         times = f"{row.wall:>13.4f}{row.processor:>13.4f}"
-        write(f"{row.name:58}{times}{tasks:>13}{rate:>13}{row.wall / row.reference:>13.3f}")
+        write(f"{row.name:58}{times}{tasks:>15}{rate:>13}{row.wall / row.reference:>13.3f}")
     children = max(row.largest_child for row in ROWS)
     write(f"reference: {min(row.reference for row in ROWS):.4f} s at its best")
     write(f"largest child process: {children / 1e9:.2f} GB")

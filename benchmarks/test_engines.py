@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,8 +127,8 @@ def test_growth_with_accelerators(measure: Measure, data: int) -> None:
     ("name", "variation"),
     [
         ("every rank", Variation(jitter=JITTER, slow=SLOW, per_rank=True)),
-        ("20 samples, jitter", Variation(jitter=JITTER, samples=20)),
-        ("20 samples, jitter and slow ranks", Variation(jitter=JITTER, slow=SLOW, samples=20)),
+        ("1,000 samples, jitter", Variation(jitter=JITTER, samples=1000)),
+        ("1,000 samples, jitter and slow ranks", Variation(jitter=JITTER, slow=SLOW, samples=1000)),
     ],
 )
 def test_samples(measure: Measure, name: str, variation: Variation) -> None:
@@ -138,7 +139,7 @@ def test_samples(measure: Measure, name: str, variation: Variation) -> None:
     def sample() -> object:
         return sample_steps(program, plan, variation, Perturbations())
 
-    sample()
+    sample_steps(program, plan, replace(variation, samples=1), Perturbations())
     tasks = len(program) * plan.scenario.layout.data * variation.samples
     measure(f"llama3-405b-16k-h100, {name}", sample, tasks=tasks)
 
